@@ -1,0 +1,51 @@
+# What a person would do here. `make help` lists it.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check tables bench env-ddsp tracking-server clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## make .venv and install augrun with everything its tests need
+
+demo: $(STAMP) ## the main job on a rendered stand-in corpus: baseline, DDSP, augmented classifier, comparison
+	$(BIN)/augrun
+
+test: $(STAMP) ## the tests, without those marked slow
+	$(BIN)/python -m pytest -q
+
+test-slow: $(STAMP) ## the tests marked slow
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(STAMP) ## ruff and the type checker
+	$(BIN)/ruff check augrun scripts tests
+	$(BIN)/ruff format --check augrun scripts tests
+	$(BIN)/mypy
+
+tables: $(STAMP) ## the demonstration sweep: none, copy and ddsp, compared in one table
+	$(BIN)/augrun -m generator=none,copy,ddsp dataset=jamendo_mood
+
+bench: $(STAMP) ## benchmarks, each a ratio measured side by side
+	$(BIN)/python scripts/bench_feature_memory.py
+	@if [ -x .venv-ddsp/bin/python ]; then $(BIN)/python scripts/bench_ddsp.py --env .venv-ddsp; \
+	else echo "scripts/bench_ddsp.py: needs Magenta's ddsp beside it; make env-ddsp first"; fi
+
+env-ddsp: ## Magenta's ddsp 3.7.0 in an environment of its own (.venv-ddsp), for comparisons
+	PYTHON=$(PYTHON) bash scripts/setup_ddsp_env.sh .venv-ddsp
+
+tracking-server: $(STAMP) ## an MLflow server on this machine's loopback, on the output folder
+	$(BIN)/augrun ui
+
+clean: ## remove caches and build leftovers; outputs stay
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis tests/output
+	find augrun scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""`python -m augrun`."""
+
+from augrun.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""What every classifier promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from augrun.features.cache import Features
+from augrun.job import Job
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips as a classifier sees them.
+
+    Attributes:
+        features: one (frames, bands) float32 array a clip.
+        targets: multi-hot targets, shape (clips, classes), float32.
+        multilabel: whether several classes may hold at once (sigmoid) or exactly one does (softmax).
+    """
+
+    features: Features
+    targets: np.ndarray
+    multilabel: bool
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Classifier:
+    """Base of all classifiers; a frozen dataclass whose fields are its settings.
+
+    Class attributes:
+        domain: what it takes: `waveform`, `logmel` or `functionals`.
+        version: bumped by hand when the meaning of stored results changes without a code change.
+    """
+
+    domain: ClassVar[str] = "logmel"
+    version: ClassVar[int] = 1
+
+    def fit(self, train: Examples, validation: Examples, job: Job) -> None:
+        """Trains on `train`, selects on `validation`; leaves in `job.folder` what `predict` needs and `history.json`.
+
+        `history.json` is a list with one dict an epoch: `epoch` and the curves, e.g. `train/loss`.
+        Called again after a kill with the same folder, it continues from the last checkpoint there and
+        ends with the parameters of an undisturbed fit.
+        """
+        raise NotImplementedError
+
+    def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
+        """Class probabilities, shape (clips, classes), float32."""
+        raise NotImplementedError

@@ -1,0 +1,151 @@
+"""The command line: argv → a verb, or the Hydra job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from augrun.errors import AugrunError, RequestError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """\
+augrun: does what a generator makes carry its class, and does training on it help?
+
+  augrun                                               the built-in demonstration (a rendered stand-in corpus)
+  augrun generator=ddsp dataset=jamendo_mood           one condition, compared with its baseline
+  augrun -m generator=none,copy,ddsp dataset=jamendo_mood     a sweep, compared in one table
+  augrun generator=ddsp dataset=feel dataset.root=DIR  your own corpus
+
+Overrides are Hydra's: group=choice, key=value. Groups (choices: augrun list):
+{groups}
+
+Verbs:
+{verbs}
+
+Hydra's flags: --multirun/-m, --cfg job|hydra|all, --info, --package/-p, --config-dir/-cd, --resolve,
+  --shell-completion (install: eval "$(augrun -sc install=bash)"), --hydra-help.
+Real corpora: AUGRUN_DATA=DIR (one folder each) or dataset.root=DIR. Output: AUGRUN_OUTPUT (default ./outputs).
+"""
+
+VERBS = {
+    "list [GROUP]": "the choices of every group, one line each",
+    "standin DATASET DIR": "render a miniature corpus in the real one's layout",
+    "ui [--port N]": "the MLflow UI on this output folder",
+    "store ls|gc|sync": "what is stored; remove what nothing needs; send to MLflow what is missing there",
+}
+
+
+def conf_dir() -> Path:
+    """The configuration's folder: inside an installed wheel, or at the repository's root."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script `augrun`; exits with 0 (done), 1 (a job failed) or 2 (the request was wrong)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Carries out one command line; returns the exit code."""
+    try:
+        if any(word in ("-h", "--help") for word in arguments):
+            print(help_page(), end="")
+            return 0
+        first = arguments[0] if arguments else ""
+        if first and "=" not in first and not first.startswith(("-", "~", "+")):
+            from augrun import verbs
+
+            return verbs.run(first, arguments[1:])
+        return hydra_job(arguments)
+    except AugrunError as error:
+        print(f"augrun: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("augrun: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def help_page() -> str:
+    """Our own short page: what the groups and verbs are for."""
+    from augrun.schema import GROUPS
+
+    def lines(entries: dict[str, str], width: int) -> str:
+        return "\n".join(f"  {name:<{width}} {text}" for name, text in entries.items())
+
+    return HELP.format(groups=lines(GROUPS, 15), verbs=lines(VERBS, 22))
+
+
+def hydra_job(arguments: list[str]) -> int:
+    """Composes the configuration and runs the job or the sweep."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from augrun import resolvers, sweeper
+
+    resolvers.register()
+    sweeper.register()
+    show_trace = os.environ.get("HYDRA_FULL_ERROR") == "1" or "hydra.verbose=true" in arguments
+    # Hydra would print its own traces and exit; with this set it raises, and the messages are ours.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0], *arguments]
+    sweeper.outcome.clear()
+    set_up_logging("hydra.verbose=true" in arguments)
+    app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
+    try:
+        app()
+    except (HydraException, OmegaConfBaseException) as error:
+        if show_trace:
+            traceback.print_exc()
+        from augrun.advice import explain
+
+        raise RequestError(explain(error, arguments, conf_dir())) from error
+    except OSError as error:
+        # Hydra makes its own folder before the job starts.
+        if error.filename and "runs" in Path(error.filename).parts:
+            raise RequestError(
+                f"cannot write {error.filename}: {error.strerror}; choose another AUGRUN_OUTPUT (or output.root=)"
+            ) from error
+        raise
+    except AugrunError:
+        if show_trace:
+            traceback.print_exc()
+        raise
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return sweeper.finish()
+
+
+def job(config: DictConfig) -> str:
+    """One condition; Hydra calls this. Returns the folder of its results."""
+    from augrun import experiment
+
+    return str(experiment.run_config(config))
+
+
+def set_up_logging(verbose: bool = False) -> None:
+    """Our own lines on the console, plain; other libraries' from warnings up."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    handler = RichHandler(
+        console=Console(stderr=True), show_time=True, show_level=verbose, show_path=False, log_time_format="%H:%M:%S"
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s", force=True)
+    logging.getLogger("augrun").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Reading Python source without running it: the digest of a component's code, and its settings.
+
+Both keep a start light: what a component accepts, and whether its stored result is still good, is known
+without importing torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from augrun.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting of a component: its annotation as source, and its default (`...` where it has none)."""
+
+    annotation: str
+    default: Any = ...
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a component's class says about itself.
+
+    Attributes:
+        target: dotted path of the class.
+        module: dotted path of its module.
+        parameters: its settings by name, in order, those of its base classes first.
+        constants: class-level constants (`domain`, `trained`, …) by name.
+    """
+
+    target: str
+    module: str
+    parameters: dict[str, Parameter]
+    constants: dict[str, Any]
+
+
+@lru_cache(maxsize=None)
+def source_of(module: str) -> Path | None:
+    """The source file of `module`, found without importing it; None where it has none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+@lru_cache(maxsize=None)
+def _tree(module: str) -> ast.Module | None:
+    path = source_of(module)
+    return ast.parse(path.read_text(encoding="utf-8")) if path else None
+
+
+def _absolute(node: ast.ImportFrom, module: str) -> str:
+    """The dotted path that `from … import` names, relative imports resolved."""
+    if not node.level:
+        return node.module or ""
+    path = source_of(module)
+    is_package = path is not None and path.name == "__init__.py"
+    parts = module.split(".")
+    base = parts[: len(parts) - node.level + is_package]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def _imports(tree: ast.Module, module: str) -> set[str]:
+    """Every module that `module` imports anywhere, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, module)
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    return found
+
+
+@lru_cache(maxsize=None)
+def _module_digest(module: str) -> str:
+    tree = _tree(module)
+    assert tree is not None
+    tree = ast.parse(ast.unparse(tree))  # a copy: the cached tree stays whole
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                body[0] = ast.Pass()
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def code_modules(module: str) -> tuple[str, ...]:
+    """`module` and all modules that it imports, directly or not, from its own package or from augrun."""
+    packages = {module.split(".")[0], "augrun"}
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name.split(".")[0] not in packages:
+            continue
+        tree = _tree(name)
+        if tree is None:
+            continue
+        seen.add(name)
+        waiting.extend(_imports(tree, name))
+    return tuple(sorted(seen))
+
+
+@lru_cache(maxsize=None)
+def code_digest(module: str) -> str:
+    """Digest of the syntax trees of `code_modules(module)`, comments and docstrings left out."""
+    total = hashlib.sha256()
+    for name in code_modules(module):
+        total.update(f"{name} {_module_digest(name)}\n".encode())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=None)
+def describe(target: str) -> Description:
+    """Reads the settings and constants of the dataclass `target` from its source.
+
+    Raises:
+        RequestError: there is no such module or class.
+    """
+    module, _, name = target.rpartition(".")
+    tree = _tree(module) if module else None
+    if tree is None:
+        raise RequestError(f"_target_: no Python module {module!r} for {target!r}; is its package installed?")
+    node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+    if node is None:
+        raise RequestError(f"_target_: {source_of(module)} defines no class {name!r}")
+    parameters: dict[str, Parameter] = {}
+    constants: dict[str, Any] = {}
+    for base in node.bases:
+        base_target = _resolve(tree, module, ast.unparse(base))
+        if base_target:
+            inherited = describe(base_target)
+            parameters.update(inherited.parameters)
+            constants.update(inherited.constants)
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            annotation = ast.unparse(item.annotation)
+            default = _literal(item.value) if item.value is not None else ...
+            if annotation.startswith(("ClassVar", "typing.ClassVar")):
+                constants[item.target.id] = default
+            else:
+                parameters[item.target.id] = Parameter(annotation, default)
+    return Description(target, module, parameters, constants)
+
+
+def _resolve(tree: ast.Module, module: str, name: str) -> str | None:
+    """The dotted path of the base class `name` as `module` sees it; None for one outside known source."""
+    if any(isinstance(n, ast.ClassDef) and n.name == name for n in tree.body):
+        return f"{module}.{name}"
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    base = _absolute(node, module)
+                    return f"{base}.{alias.name}" if source_of(base) else None
+    return None
+
+
+def _literal(node: ast.expr) -> Any:
+    """A default's value; `field(default_factory=list)` and the like count as their empty value."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("field", "dataclasses.field"):
+        for keyword in node.keywords:
+            if keyword.arg == "default":
+                return _literal(keyword.value)
+            if keyword.arg == "default_factory":
+                return {"list": [], "dict": {}, "tuple": ()}.get(ast.unparse(keyword.value), ...)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ...

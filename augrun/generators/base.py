@@ -1,0 +1,71 @@
+"""What every generator promises.
+
+A generator is a frozen dataclass: its fields are its settings (checked against the YAML without importing
+it), its class-level constants say what it needs. Adding one touches three files: its module, its YAML, its test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+
+from augrun.corpora.corpus import Corpus
+from augrun.job import Job
+
+#: Columns of a request table, one row a sample to make. `label` is the class index the sample is for and
+#: `labels` the tuple of class indices it will carry; the prime is `prime_s` seconds of the recorded train
+#: clip `prime_clip` from `prime_start_s` (seconds within the file at `prime_path`).
+REQUEST_COLUMNS = (
+    "sample_id",
+    "label",
+    "labels",
+    "seconds",
+    "prime_clip",
+    "prime_path",
+    "prime_start_s",
+    "prime_s",
+    "seed",
+)
+
+
+class Generator:
+    """Base of all generators.
+
+    Class attributes:
+        domain: what it makes: `waveform`, `logmel` or `functionals`.
+        trained: whether `fit` does anything (else the fold's parts are never read).
+        primed: whether each sample starts from a window of a recorded train clip.
+        reconstructs: whether a sample is its prime made anew, and so exactly as long.
+        version: bumped by hand when the meaning of stored results changes without a code change.
+
+    Fields that the policy reads: `sample_s` (seconds of one finished sample) and, where `primed` is true,
+    `prime_s` (seconds of prime). A clip shorter than `prime_s` primes with all it has.
+    """
+
+    domain: ClassVar[str] = "waveform"
+    trained: ClassVar[bool] = False
+    primed: ClassVar[bool] = True
+    reconstructs: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+    def fit(self, train: Corpus, validation: Corpus, job: Job) -> None:
+        """Trains on `train`, selects on `validation`, and leaves in `job.folder` what `generate` needs.
+
+        Called again after a kill with the same folder, it continues from the last checkpoint there.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has nothing to fit")
+
+    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
+        """Makes one sample per row of `requests` (`REQUEST_COLUMNS`) as `job.folder/<sample_id>.wav`.
+
+        Files that are there already are from an earlier, killed attempt and are complete: they are kept.
+
+        Args:
+            requests: what to make.
+            label_names: the class names that `label` and `labels` index.
+            fitted: the folder that `fit` left, or None for a generator that is not trained.
+            job: where to write, and the seed.
+        """
+        raise NotImplementedError

@@ -1,0 +1,45 @@
+"""Recorded clips again: what more of the same would give, and a check of everything around a generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import pandas as pd
+
+from augrun import audio
+from augrun.generators.base import Generator
+from augrun.job import Job
+
+
+@dataclass(frozen=True)
+class Copy(Generator):
+    """Writes each prime as the sample.
+
+    Attributes:
+        prime_s: seconds copied; null copies whole clips.
+        sample_s: the same, always.
+        sample_rate: Hz; null keeps the recording's.
+    """
+
+    domain: ClassVar[str] = "waveform"
+    trained: ClassVar[bool] = False
+    primed: ClassVar[bool] = True
+    reconstructs: ClassVar[bool] = True
+
+    prime_s: Annotated[float, "(0, inf)"] | None = 4.0
+    sample_s: Annotated[float, "(0, inf)"] | None = 4.0
+    sample_rate: Annotated[int, "[1000, inf)"] | None = None
+
+    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
+        """Copies the primes; see `Generator.generate`."""
+        for request in requests.itertuples(index=False):
+            path = job.folder / f"{request.sample_id}.wav"
+            if path.exists():
+                continue
+            rate = self.sample_rate or audio.probe(Path(request.prime_path)).sample_rate
+            sound = audio.read(
+                Path(request.prime_path), sample_rate=rate, start_s=request.prime_start_s, seconds=request.prime_s
+            )
+            audio.write(path, sound, rate)

@@ -1,0 +1,171 @@
+"""How much to generate per class, which recorded windows prime the samples, and what the training set is made of."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from augrun.corpora.corpus import Corpus
+from augrun.errors import AugrunError
+from augrun.generators.base import REQUEST_COLUMNS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a generator wants of a request.
+
+    Attributes:
+        primed: whether each sample starts from a recorded window.
+        prime_s: seconds of prime; None takes whole clips.
+        sample_s: seconds of one finished sample; None makes it as long as its prime.
+        reconstructs: the sample is as long as its prime, also where a clip is too short for a full one.
+    """
+
+    primed: bool
+    prime_s: float | None
+    sample_s: float | None
+    reconstructs: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to generate.
+
+    Attributes:
+        requests: one row a sample (`augrun.generators.base.REQUEST_COLUMNS`).
+        seconds_per_class: the budget of each class.
+        shortfalls: per class name, the seconds for which there was no prime left.
+    """
+
+    requests: pd.DataFrame
+    seconds_per_class: float
+    shortfalls: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EqualDuration:
+    """The same seconds for every class, in all a fraction of the train part (Godwin et al. 2021, §IV-A).
+
+    Attributes:
+        fraction: total generated duration over the train part's duration.
+        total_hours: the total in hours instead; the paper's own figures are 8 and 7.85.
+        allow_reuse: draw windows again once all windows of a class are used; else fewer samples are made.
+        inherit: `drawn`: a sample carries the class its prime was drawn for; `all`: every class of the prime.
+        composition: what the training set holds: `both`, `synthetic` or `recorded` clips.
+    """
+
+    version: ClassVar[int] = 1
+
+    fraction: Annotated[float, "(0, inf)"] = 0.05
+    total_hours: Annotated[float, "(0, inf)"] | None = None
+    allow_reuse: bool = False
+    inherit: Literal["drawn", "all"] = "drawn"
+    composition: Literal["both", "synthetic", "recorded"] = "both"
+
+    def plan(self, train: Corpus, needs: Needs, seed: int) -> Plan:
+        """Draws the primes.
+
+        Within a class, windows are drawn without replacement: first one of every clip, in random order,
+        then a second one of the clips that have another, and so on. Windows of one clip do not overlap.
+
+        Args:
+            train: the recorded train part; nothing else is ever drawn from.
+            needs: what the generator wants.
+            seed: of the draw.
+        """
+        total = self.total_hours * 3600 if self.total_hours is not None else self.fraction * train.seconds
+        budget = total / len(train.label_set)
+        rows: list[tuple] = []
+        shortfalls: dict[str, float] = {}
+        targets = train.targets()
+        windows = _Windows(train, needs, seed)
+        for label, name in enumerate(train.label_set.names):
+            generator = np.random.default_rng([seed, label])
+            clips = np.flatnonzero(targets[:, label])
+            if not len(clips):
+                raise AugrunError(f"no train clip carries the class {name!r}: nothing to prime its samples with")
+            made = 0.0
+            for draw, (clip, start, length) in enumerate(self._draws(windows, clips, generator)):
+                seconds = length if needs.reconstructs or needs.sample_s is None else needs.sample_s
+                # Stop where one more would take the total further from the budget than it is; never at none.
+                if made and made + seconds / 2 > budget:
+                    break
+                made += seconds
+                sample_id = f"{label:03d}-{draw:05d}"
+                labels = tuple(train.clips["labels"].iat[clip]) if self.inherit == "all" else (label,)
+                origin = train.clips.iloc[clip]
+                sample_seed = int(generator.integers(2**31))
+                rows.append(
+                    (sample_id, label, labels, seconds, origin.clip_id, origin.path, start, length, sample_seed)
+                )
+            else:
+                shortfalls[name] = budget - made
+        if shortfalls:
+            self._warn(shortfalls, budget)
+        return Plan(pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), budget, shortfalls)
+
+    def compose(self, recorded: Corpus, generated: Corpus | None) -> Corpus:
+        """The training set."""
+        if generated is None or not len(generated) or self.composition == "recorded":
+            return recorded
+        if self.composition == "synthetic":
+            return generated
+        return Corpus.concatenate([recorded, generated])
+
+    def _draws(self, windows: _Windows, clips: np.ndarray, generator: np.random.Generator):  # type: ignore[no-untyped-def]
+        """Yields (clip, start in seconds, seconds), over clips first."""
+        while True:
+            order = generator.permutation(clips)
+            slots = {int(clip): generator.permutation(windows.count[clip]) for clip in order}
+            for turn in range(int(windows.count[clips].max())):
+                for clip in order:
+                    if turn < windows.count[clip]:
+                        yield int(clip), *windows.at(int(clip), int(slots[int(clip)][turn]))
+            if not self.allow_reuse:
+                return
+
+    @staticmethod
+    def _warn(shortfalls: dict[str, float], budget: float) -> None:
+        named = ", ".join(f"{name} {missing:.0f} s" for name, missing in list(shortfalls.items())[:5])
+        more = f" and {len(shortfalls) - 5} more" if len(shortfalls) > 5 else ""
+        log.warning(
+            "%d of the classes have too few recorded windows for %.0f s each; missing: %s%s "
+            "(policy.allow_reuse=true would draw windows again)",
+            len(shortfalls),
+            budget,
+            named,
+            more,
+        )
+
+
+class _Windows:
+    """Non-overlapping windows of every clip: a row of windows, set at a random place within the clip.
+
+    A clip shorter than a window is one window, as long as the clip.
+    """
+
+    def __init__(self, train: Corpus, needs: Needs, seed: int) -> None:
+        self.starts = train.clips["start_s"].to_numpy(np.float64)
+        self.durations = train.clips["duration_s"].to_numpy(np.float64)
+        self.length = needs.prime_s
+        if self.length is None or not needs.primed:
+            self.count = np.ones(len(train), dtype=np.int64)
+        else:
+            # A rounding of the duration to milliseconds must not cost a window.
+            self.count = np.maximum(1, np.floor(self.durations / self.length + 1e-6).astype(np.int64))
+        self.offsets = np.random.default_rng([seed, len(train), 1]).random(len(train))
+
+    def at(self, clip: int, slot: int) -> tuple[float, float]:
+        """Start within the file and length, both in seconds, of one window."""
+        duration = float(self.durations[clip])
+        if self.length is None or duration <= self.length:
+            return float(self.starts[clip]), duration
+        slack = duration - self.count[clip] * self.length
+        start = self.starts[clip] + max(0.0, slack) * self.offsets[clip] + slot * self.length
+        return round(float(start), 6), self.length

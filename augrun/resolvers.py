@@ -1,0 +1,24 @@
+"""The two words that the YAML files add to OmegaConf's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def by_scale(paper: Any, demo: Any, *, _root_: DictConfig) -> Any:
+    """`${by_scale:PAPER,DEMO}`: the value for the scale at hand."""
+    return paper if _root_.scale == "paper" else demo
+
+
+def default_scale(*, _root_: DictConfig) -> str:
+    """`paper` where a real corpus is named, `demo` where the stand-in will be used."""
+    dataset = _root_.get("dataset") or {}
+    return "paper" if _root_.data.root or dataset.get("root") else "demo"
+
+
+def register() -> None:
+    """Makes the resolvers known to OmegaConf; may be called again."""
+    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
+    OmegaConf.register_new_resolver("default_scale", default_scale, replace=True)

@@ -1,0 +1,261 @@
+"""The typed shape of the configuration, and messages that name the key and the legal values.
+
+A component's settings are the fields of its class, read from its source without importing it, so that a
+check costs milliseconds and a new component needs no second description of itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from augrun.code import Description, describe
+from augrun.errors import RequestError
+
+#: The configuration groups and what each is for, in the order of the data's way.
+GROUPS = {
+    "dataset": "the corpus: where the recorded clips and their classes come from",
+    "protocol": "how the corpus is parted into folds of train, validation and test",
+    "representation": "what classifiers see: features extracted from the waveform",
+    "generator": "the system that makes class-conditional samples",
+    "policy": "how much is generated per class, and what the training set is made of",
+    "classifier": "the system whose gain judges the samples",
+    "trainer": "the devices to compute on",
+    "tracking": "the MLflow server or folder that trials and tables go to",
+    "experiment": "ready-made combinations, among them the published tables",
+}
+
+#: Groups whose YAML names a class; the settings of the others are plain values.
+COMPONENTS = ("dataset", "protocol", "representation", "generator", "policy", "classifier", "trainer", "tracking")
+
+#: Keys that a component's YAML may hold beside the fields of its class.
+COMMON_KEYS = ("_target_", "name")
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How often a condition is repeated.
+
+    Attributes:
+        count: trials; each has its own seed for the classifier and for the draw of primes.
+        reseed_generator: train the generator anew for each trial as well.
+    """
+
+    count: Annotated[int, "[1, inf)"] = 2
+    reseed_generator: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where real corpora are.
+
+    Attributes:
+        root: the folder with the real corpora, one folder each; `AUGRUN_DATA` by default.
+    """
+
+    root: str | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where everything is written.
+
+    Attributes:
+        root: the output root; `AUGRUN_OUTPUT` by default.
+        store: the folder of all stages; `AUGRUN_STORE` by default, else `store` under the root.
+    """
+
+    root: str = "outputs"
+    store: str | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a multirun does beside its jobs.
+
+    Attributes:
+        skip_invalid: leave out rows that cannot work instead of refusing the whole sweep.
+        name: the name of the run that holds the comparison.
+    """
+
+    skip_invalid: bool = False
+    name: str = "sweep"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything at the configuration's top level.
+
+    Attributes:
+        scale: `paper` for the published sizes, `demo` for small ones.
+        seed: from which every trial's seed follows.
+        baseline: also train on the recorded clips alone, and compare.
+        confidence: the level of every interval.
+    """
+
+    scale: Literal["paper", "demo"]
+    seed: Annotated[int, "[0, inf)"] = 0
+    baseline: bool = True
+    confidence: Annotated[float, "(0, 1)"] = 0.95
+    trials: Trials = field(default_factory=Trials)
+    data: Data = field(default_factory=Data)
+    output: Output = field(default_factory=Output)
+    sweep: Sweep = field(default_factory=Sweep)
+
+
+SECTIONS = {"trials": Trials, "data": Data, "output": Output, "sweep": Sweep}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Checks a resolved configuration as a whole.
+
+    Raises:
+        RequestError: with one line for each mistake.
+    """
+    problems: list[str] = []
+    top = describe(f"{__name__}.Settings")
+    for key in config:
+        if key not in top.parameters and key not in GROUPS:
+            problems.append(f"{key}: no such key{nearest(key, [*top.parameters, *GROUPS])}")
+    _check_fields("", {k: v for k, v in config.items() if k in top.parameters and k not in SECTIONS}, top, problems)
+    for name in SECTIONS:
+        _check_fields(name, config.get(name) or {}, describe(f"{__name__}.{SECTIONS[name].__name__}"), problems)
+    for group in COMPONENTS:
+        section = config.get(group)
+        if not isinstance(section, Mapping) or "_target_" not in section:
+            problems.append(f"{group}: its YAML names no class (`_target_: package.module.Class`)")
+            continue
+        _check_fields(group, section, describe(section["_target_"]), problems, COMMON_KEYS)
+    if not problems:
+        _check_domains(config, problems)
+    if problems:
+        raise RequestError("\n".join(problems))
+
+
+def _check_fields(
+    path: str, section: Mapping[str, Any], known: Description, problems: list[str], also: tuple[str, ...] = ()
+) -> None:
+    for key, value in section.items():
+        where = f"{path}.{key}" if path else key
+        if key in also:
+            continue
+        if key not in known.parameters:
+            problems.append(f"{where}: no such key{nearest(key, list(known.parameters))}")
+            continue
+        expected = mismatch(value, known.parameters[key].annotation)
+        if expected:
+            problems.append(f"{where}: {value!r} is not {expected}")
+    for key, parameter in known.parameters.items():
+        if parameter.default is ... and key not in section and path:
+            problems.append(f"{path}.{key}: missing; give {path}.{key}=… ({parameter.annotation})")
+
+
+def _check_domains(config: Mapping[str, Any], problems: list[str]) -> None:
+    """A generator's samples must be able to become what the classifier takes."""
+    made, taken, between = (
+        describe(config[group]["_target_"]).constants.get("domain") for group in ("generator", "classifier", "representation")
+    )
+    if made is not None and made not in ("waveform", taken):
+        problems.append(
+            f"generator={config['generator'].get('name')} makes {made}, classifier={config['classifier'].get('name')} "
+            f"takes {taken}: choose a classifier that takes {made}, or a generator that makes waveform or {taken}"
+        )
+    if taken not in ("waveform", between):
+        problems.append(
+            f"classifier={config['classifier'].get('name')} takes {taken}, "
+            f"representation={config['representation'].get('name')} gives {between}: "
+            f"choose a representation that gives {taken}"
+        )
+
+
+def nearest(word: str, legal: list[str]) -> str:
+    """`; did you mean …?` or the whole list of legal words."""
+    close = difflib.get_close_matches(word, legal, n=3, cutoff=0.6)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; legal are {', '.join(sorted(legal))}" if legal else ""
+
+
+def mismatch(value: Any, annotation: str) -> str | None:
+    """What was expected where `value` does not fit `annotation`; None where it fits."""
+    return _mismatch(value, ast.parse(annotation, mode="eval").body)
+
+
+def _mismatch(value: Any, node: ast.expr) -> str | None:
+    if isinstance(node, ast.BinOp):
+        left, right = _mismatch(value, node.left), _mismatch(value, node.right)
+        return None if left is None or right is None else f"{left} or {right}"
+    if isinstance(node, ast.Constant):
+        return None if value is node.value or value == node.value else "null" if node.value is None else repr(node.value)
+    if isinstance(node, ast.Subscript):
+        return _generic(value, node)
+    name = ast.unparse(node)
+    plain = {"int": int, "str": str, "bool": bool}
+    if name == "float":
+        return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if name in plain:
+        fits = isinstance(value, plain[name]) and (name == "bool" or not isinstance(value, bool))
+        return None if fits else {"int": "a whole number", "str": "a text", "bool": "true or false"}[name]
+    if name == "Path":
+        return None if isinstance(value, str | Path) else "a path"
+    if name in ("list", "tuple", "dict"):
+        return None if isinstance(value, dict if name == "dict" else list | tuple) else f"a {name}"
+    return None  # Any, and types that only the class itself can judge
+
+
+def _generic(value: Any, node: ast.Subscript) -> str | None:
+    name = ast.unparse(node.value).rpartition(".")[2]
+    arguments = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if name == "Literal":
+        legal = [ast.literal_eval(argument) for argument in arguments]
+        return None if value in legal else f"one of {', '.join(map(str, legal))}"
+    if name == "Annotated":
+        problem = _mismatch(value, arguments[0])
+        if problem:
+            return problem
+        interval = ast.literal_eval(arguments[1])
+        return None if value is None or within(value, interval) else f"in {interval}"
+    if name in ("tuple", "list", "Sequence"):
+        if not isinstance(value, list | tuple):
+            return "a list"
+        problems = [_mismatch(item, arguments[0]) for item in value]
+        return next((f"a list of which each is {problem}" for problem in problems if problem), None)
+    if name in ("dict", "Mapping"):
+        return None if isinstance(value, Mapping) else "a mapping"
+    return None
+
+
+def within(value: float, interval: str) -> bool:
+    """Whether `value` lies in an interval written like `(0, 1]` or `[1, inf)`."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = value > low or (interval[0] == "[" and value == low)
+    below = value < high or (interval[-1] == "]" and value == high)
+    return above and below
+
+
+def settings_of(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's settings for its fingerprint: defaults filled in, names of files replaced by their content.
+
+    A field whose annotation is `Path` names a file that the result depends on: its digest stands for it.
+    """
+    known = describe(section["_target_"])
+    settings: dict[str, Any] = {"_target_": section["_target_"]}
+    for key, parameter in known.parameters.items():
+        value = section.get(key, parameter.default)
+        if value is not None and "Path" in parameter.annotation.replace("|", " ").split():
+            value = _file_digest(Path(value))
+        settings[key] = value
+    return settings
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RequestError(f"{path}: {error.strerror}; this file is named in the configuration") from error

@@ -1,0 +1,308 @@
+"""Run-once stages: a fingerprint, a lock, an atomic commit, resume after a kill.
+
+A stage's result is a folder `STORE/<kind>/<fingerprint>`. It is made as `<fingerprint>.partial` and renamed
+when complete, so a folder without the suffix is always whole. A `.partial` folder that a killed job left
+behind is handed to the next attempt, which picks up from the checkpoints in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from augrun.code import code_digest
+from augrun.errors import AugrunError
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "stage.json"
+PARTIAL = ".partial"
+LENGTH = 20  # hexadecimal digits of a fingerprint: 80 bits
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Digest of plain data (numbers, strings, lists, dicts), independent of key order."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | set | frozenset):
+        return sorted(value) if isinstance(value, set | frozenset) else list(value)
+    raise TypeError(f"a fingerprint cannot hold {type(value).__name__}: {value!r}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pure step, done or to be done.
+
+    Attributes:
+        store: where it lives.
+        kind: `features`, `generator`, `samples`, `classifier`, `condition`, …
+        content: what the fingerprint is made of.
+    """
+
+    store: Store
+    kind: str
+    content: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint({"kind": self.kind, **self.content})
+
+    @property
+    def folder(self) -> Path:
+        """Where the result is, once done."""
+        return self.store.root / self.kind / self.fingerprint
+
+    @property
+    def done(self) -> bool:
+        return self.folder.is_dir()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was recorded when the stage was done: content, cost, versions."""
+        return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+
+    def get(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str = "") -> Path:
+        """The result's folder; computed now, under the stage's lock, if nobody has done so before.
+
+        Args:
+            compute: writes the result into the folder it is given, which may hold the remains of a killed
+                attempt. What it returns (plain data) is kept in the manifest as `summary`.
+            title: what to call this on the console.
+        """
+        if self.done:
+            self.store.note(self, computed=False)
+            return self.folder
+        with self.store.lock(self, title):
+            if self.done:  # another job was faster
+                self.store.note(self, computed=False)
+                return self.folder
+            return self._compute(compute, title)
+
+    def _compute(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str) -> Path:
+        partial = self.folder.with_name(self.fingerprint + PARTIAL)
+        resumed = partial.is_dir()
+        with self.store.writing():
+            partial.mkdir(parents=True, exist_ok=True)
+        log.info("%s%s", title or self.kind, " (taken up where it was left)" if resumed else "")
+        started = time.time()
+        with self.store.writing():
+            summary = compute(partial)
+            manifest = {
+                "kind": self.kind,
+                "fingerprint": self.fingerprint,
+                "content": self.content,
+                "title": title,
+                "seconds": round(time.time() - started, 3),
+                "resumed": resumed,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "host": platform.node(),
+                "python": platform.python_version(),
+                "summary": dict(summary or {}),
+            }
+            write_text(partial / MANIFEST, json.dumps(manifest, indent=1, default=_plain))
+            partial.rename(self.folder)
+        self.store.note(self, computed=True)
+        return self.folder
+
+
+@dataclass
+class Store:
+    """The folder of all stages.
+
+    Attributes:
+        root: the folder.
+        computed: stages done by this process, as (kind, fingerprint).
+        reused: stages found done, as (kind, fingerprint).
+    """
+
+    root: Path
+    computed: list[tuple[str, str]] = field(default_factory=list)
+    reused: list[tuple[str, str]] = field(default_factory=list)
+
+    def stage(
+        self,
+        kind: str,
+        *,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        code: str,
+        version: int = 1,
+        seed: int | None = None,
+    ) -> Stage:
+        """Names a stage.
+
+        Args:
+            kind: its kind, also the name of its folder in the store.
+            settings: resolved settings, defaults included; no devices, workers or paths.
+            inputs: digests of the corpora and fingerprints of the stages that it reads, by role.
+            code: the module whose code (and what it imports from the package) makes the result.
+            version: bumped by hand where the result's meaning changes without a code change.
+            seed: the seed, where there is one.
+        """
+        content = {
+            "settings": dict(settings),
+            "inputs": dict(inputs),
+            "code": code_digest(code),
+            "module": code,
+            "version": version,
+            "seed": seed,
+        }
+        return Stage(self, kind, content)
+
+    def note(self, stage: Stage, computed: bool) -> None:
+        """Keeps the account of what was done and what was found, and marks the stage as used today."""
+        (self.computed if computed else self.reused).append((stage.kind, stage.fingerprint))
+        try:
+            os.utime(stage.folder)
+        except OSError:  # a store one may only read still serves
+            pass
+
+    def lock(self, stage: Stage, title: str = "") -> FileLock:
+        """The stage's lock, already taken; says so when another job holds it and this one waits."""
+        path = self.root / "locks" / f"{stage.kind}-{stage.fingerprint}.lock"
+        with self.writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.info("%s: another job is at it, waiting", title or stage.kind)
+                lock.acquire()
+        return lock
+
+    def writing(self) -> _Writing:
+        """Turns a full disk or an unwritable folder into a clear message."""
+        return _Writing(self.root)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every stage in the store, whole or partial, by kind and age."""
+        if not self.root.is_dir():
+            return
+        for kind in sorted(path for path in self.root.iterdir() if path.is_dir() and path.name != "locks"):
+            for folder in sorted(kind.iterdir(), key=lambda path: path.stat().st_mtime):
+                if folder.name.endswith(PARTIAL) or (folder / MANIFEST).is_file():
+                    yield Entry(self, kind.name, folder)
+
+    def collect(self, keep_days: float | None = None, dry_run: bool = False) -> list[Entry]:
+        """Removes what no condition leads to, and unfinished work that no job holds.
+
+        Args:
+            keep_days: also drop conditions not used for this many days.
+            dry_run: only say what would go.
+
+        Returns:
+            The removed entries.
+        """
+        entries = list(self.entries())
+        by_name = {entry.fingerprint: entry for entry in entries if not entry.partial}
+        limit = None if keep_days is None else time.time() - keep_days * 86400
+        waiting = [e for e in by_name.values() if e.kind == "condition" and (limit is None or e.used >= limit)]
+        kept: set[str] = set()
+        while waiting:
+            entry = waiting.pop()
+            if entry.fingerprint not in kept:
+                kept.add(entry.fingerprint)
+                waiting.extend(by_name[i] for i in entry.inputs if i in by_name)
+        gone = [e for e in entries if (e.partial or e.fingerprint not in kept) and not e.held]
+        if not dry_run:
+            for entry in gone:
+                entry.remove()
+        return gone
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A folder in the store."""
+
+    store: Store
+    kind: str
+    folder: Path
+
+    @property
+    def partial(self) -> bool:
+        return self.folder.name.endswith(PARTIAL)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.folder.name.removesuffix(PARTIAL)
+
+    @property
+    def used(self) -> float:
+        """When it was last used, in seconds since the epoch."""
+        return self.folder.stat().st_mtime
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    @property
+    def title(self) -> str:
+        return "" if self.partial else str(self._manifest().get("title", ""))
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(self._manifest()["content"].get("inputs", {}).values())
+
+    @property
+    def held(self) -> bool:
+        """Whether a job holds its lock right now."""
+        path = self.store.root / "locks" / f"{self.kind}-{self.fingerprint}.lock"
+        if not path.exists():
+            return False
+        try:
+            FileLock(path).acquire(timeout=0).lock.release()
+        except Timeout:
+            return True
+        return False
+
+    def remove(self) -> None:
+        """Moves the folder out of its place first, so that it is never seen half removed."""
+        doomed = self.folder.with_name(f"{self.fingerprint}.removed{PARTIAL}")
+        self.folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+    def _manifest(self) -> dict[str, Any]:
+        return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+
+
+class _Writing:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, OSError):
+            return
+        where = error.filename or self.root
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise AugrunError(f"no space left for {where}; free some (`augrun store gc`) or set AUGRUN_STORE") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise AugrunError(f"cannot write {where}: {error.strerror}; choose another AUGRUN_OUTPUT") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,169 @@
+"""The verbs of the command line: everything that is not a job."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from augrun.errors import AugrunError, RequestError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}\n{self.format_usage().strip()}")
+
+
+def run(verb: str, arguments: Sequence[str]) -> int:
+    """Carries out one verb; returns the exit code.
+
+    Raises:
+        RequestError: there is no such verb, or its arguments are off.
+    """
+    from augrun.schema import GROUPS, nearest
+
+    verbs: dict[str, Callable[[Sequence[str]], int]] = {
+        "list": list_choices,
+        "standin": standin,
+        "ui": ui,
+        "store": store,
+    }
+    if verb not in verbs:
+        hint = f"; did you mean {verb}=…?" if verb in GROUPS else nearest(verb, list(verbs))
+        raise RequestError(f"{verb}: no such verb{hint} (augrun --help)")
+    return verbs[verb](arguments)
+
+
+def list_choices(arguments: Sequence[str]) -> int:
+    """`augrun list [GROUP]`: every choice with the first comment of its YAML."""
+    from augrun.cli import conf_dir
+    from augrun.schema import GROUPS, nearest
+
+    parser = _Parser(prog="augrun list", description="The choices of every group, one line each.")
+    parser.add_argument("group", nargs="?")
+    group = parser.parse_args(arguments).group
+    if group is not None and group not in GROUPS:
+        raise RequestError(f"{group}: no such group{nearest(group, list(GROUPS))}")
+    for name in [group] if group else GROUPS:
+        paths = sorted((conf_dir() / name).glob("*.yaml"))
+        print(f"{name}: {GROUPS[name]}")
+        width = max((len(path.stem) for path in paths), default=0)
+        for path in paths:
+            print(f"  {path.stem:<{width}}  {description_of(path)}")
+        if not paths:
+            print("  (none yet)")
+    return 0
+
+
+def description_of(path: Path) -> str:
+    """The first comment of a YAML file, which says what the choice is."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and not line.startswith("# @package"):
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def standin(arguments: Sequence[str]) -> int:
+    """`augrun standin DATASET DIR`: renders a miniature corpus in the exact layout of the real one."""
+    parser = _Parser(prog="augrun standin", description="Render a miniature corpus in the real one's layout.")
+    parser.add_argument("dataset")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    from augrun.corpora import standin as standins
+
+    standins.render(given.dataset, given.folder, seed=given.seed)
+    print(f"{given.folder}: a rendered stand-in for {given.dataset}, no real recordings (seed {given.seed})")
+    return 0
+
+
+def ui(arguments: Sequence[str]) -> int:
+    """`augrun ui`: the MLflow UI on the right store; prints its address and stays until stopped."""
+    parser = _Parser(prog="augrun ui", description="The MLflow UI on this output folder.")
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--host", default="127.0.0.1")
+    given = parser.parse_args(arguments)
+    from augrun import tracking
+
+    return tracking.ui(output_root(), host=given.host, port=given.port)
+
+
+def output_root() -> Path:
+    """The output root of this environment."""
+    return Path(os.environ.get("AUGRUN_OUTPUT") or "outputs").resolve()
+
+
+def store_root() -> Path:
+    """The store of this environment."""
+    return Path(os.environ.get("AUGRUN_STORE") or output_root() / "store").resolve()
+
+
+def store(arguments: Sequence[str]) -> int:
+    """`augrun store ls|gc|sync`."""
+    from augrun.stages import Store
+
+    parser = _Parser(prog="augrun store", description="What is stored, and what of it is still needed.")
+    actions = parser.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    listing = actions.add_parser("ls", help="every stage, with its size and age")
+    listing.add_argument("kind", nargs="?")
+    gc = actions.add_parser("gc", help="remove what no condition leads to, and unfinished work that no job holds")
+    gc.add_argument("--keep-days", type=float, help="also drop conditions not used for this many days")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+    sync = actions.add_parser("sync", help="send to MLflow what is missing there")
+    sync.add_argument("--tracking", dest="uri", help="the MLflow server; default: the output folder's own database")
+    given = parser.parse_args(arguments)
+    root = store_root()
+    if not root.is_dir():
+        raise RequestError(f"no store at {root}; set AUGRUN_OUTPUT (or AUGRUN_STORE) to where a run has written")
+    if given.action == "ls":
+        return _list(Store(root), given.kind)
+    if given.action == "gc":
+        return _collect(Store(root), given.keep_days, given.dry_run)
+    return _sync(Store(root), given.uri)
+
+
+def _list(store: Any, kind: str | None) -> int:
+    import time
+
+    total = 0
+    for entry in store.entries():
+        if kind is not None and entry.kind != kind:
+            continue
+        size = entry.bytes
+        total += size
+        age = (time.time() - entry.used) / 3600
+        state = "unfinished" if entry.partial else entry.title
+        print(f"{entry.kind:<12} {entry.fingerprint:<20} {human(size):>9} {age:7.1f} h  {state}")
+    print(f"{human(total)} in {store.root}")
+    return 0
+
+
+def _collect(store: Any, keep_days: float | None, dry_run: bool) -> int:
+    sizes = {entry.folder: entry.bytes for entry in store.entries()}
+    gone = store.collect(keep_days, dry_run)
+    for entry in gone:
+        print(f"{'would remove' if dry_run else 'removed'} {entry.kind}/{entry.folder.name} ({human(sizes[entry.folder])})")
+    verb = "would be freed" if dry_run else "freed"
+    print(f"{human(sum(sizes[entry.folder] for entry in gone))} {verb} in {store.root}")
+    return 0
+
+
+def _sync(store: Any, uri: str | None) -> int:
+    from augrun import tracking
+
+    folders = [entry.folder for entry in store.entries() if entry.kind == "condition" and not entry.partial]
+    if not folders:
+        raise AugrunError(f"no finished conditions in {store.root}: nothing to send")
+    print(tracking.sync(folders, output_root(), uri))
+    return 0
+
+
+def human(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,83 @@
+"""The digest of code, and settings read without importing."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from augrun import code
+from augrun.errors import RequestError
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A throw-away package whose files can be rewritten."""
+    root = tmp_path / "toypkg"
+    root.mkdir()
+    (root / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(name: str, text: str) -> None:
+        (root / f"{name}.py").write_text(textwrap.dedent(text))
+        for cached in (code.source_of, code._tree, code._module_digest, code.code_digest, code.describe):
+            cached.cache_clear()
+
+    yield write
+    sys.modules.pop("toypkg", None)
+
+
+def test_comments_and_docstrings_leave_the_digest_alone(package):
+    package("a", 'def f(x):\n    """Old words."""\n    return x + 1\n')
+    before = code.code_digest("toypkg.a")
+    package("a", '"""New."""\n\n\ndef f(x):\n    """New words."""\n    # why\n    return x + 1\n')
+    assert code.code_digest("toypkg.a") != before  # a docstring where there was none is a new statement …
+    with_docstring = code.code_digest("toypkg.a")
+    package("a", '"""Other."""\n\n\ndef f(x):\n    """Other words."""\n    return (x + 1)\n')
+    assert code.code_digest("toypkg.a") == with_docstring  # … its words, comments and layout are not
+
+
+def test_a_changed_statement_changes_the_digest(package):
+    package("a", "def f(x):\n    return x + 1\n")
+    before = code.code_digest("toypkg.a")
+    package("a", "def f(x):\n    return x + 2\n")
+    assert code.code_digest("toypkg.a") != before
+
+
+def test_the_digest_covers_what_is_imported_from_the_package_even_inside_functions(package):
+    package("a", "def f():\n    from toypkg.b import g\n    return g()\n")
+    package("b", "from . import c\ndef g():\n    return c.h()\n")
+    package("c", "def h():\n    return 1\n")
+    before = code.code_digest("toypkg.a")
+    assert code.code_modules("toypkg.a") == ("toypkg", "toypkg.a", "toypkg.b", "toypkg.c")
+    package("c", "def h():\n    return 2\n")
+    assert code.code_digest("toypkg.a") != before
+
+
+def test_describe_reads_fields_constants_and_bases_without_importing(package):
+    package("base", "class Base:\n    domain: ClassVar[str] = 'waveform'\n    rate: int = 16000\n")
+    package(
+        "a",
+        """
+        raise RuntimeError("must not be imported")
+        from toypkg.base import Base
+        class Mine(Base):
+            domain: ClassVar[str] = "logmel"
+            epochs: Annotated[int, "[1, inf)"]
+            names: list[str] = field(default_factory=list)
+        """,
+    )
+    found = code.describe("toypkg.a.Mine")
+    assert found.constants == {"domain": "logmel"}
+    assert list(found.parameters) == ["rate", "epochs", "names"]
+    assert found.parameters["epochs"].default is ...
+    assert found.parameters["names"].default == []
+
+
+def test_unknown_module_and_class_are_named():
+    with pytest.raises(RequestError, match="no Python module 'augrun.nowhere'"):
+        code.describe("augrun.nowhere.Thing")
+    with pytest.raises(RequestError, match="defines no class 'Thing'"):
+        code.describe("augrun.errors.Thing")
