@@ -1,0 +1,236 @@
+"""What is known of every file of a corpus, remembered between runs.
+
+Reading a corpus of 18,000 tracks must neither open the audio nor hash it each time: the index keeps size,
+time of change, a digest of the content and the result of a probe per file in a small database, and looks at
+a file again only when its size or time of change has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from augrun.errors import AugrunError
+
+#: Bytes hashed at each end of a file.
+EDGE = 64 * 1024
+
+#: Bumped when the meaning of the stored columns changes: an older database is then begun anew.
+VERSION = 1
+
+#: Files probed between two commits: what a kill can cost.
+CHUNK = 256
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER,"
+    " edges TEXT, seconds REAL, sample_rate INTEGER, error TEXT) WITHOUT ROWID"
+)
+
+T = TypeVar("T")
+
+
+class FileFacts(NamedTuple):
+    """What the index knows of one file.
+
+    Attributes:
+        found: whether the file is there.
+        digest: hex digest over its path within the corpus, its size, and its first and last 64 KiB; "" if not found.
+        seconds: duration; nan where the file does not tell (feature arrays) or cannot be read.
+        sample_rate: samples a second; 0 where unknown.
+        error: why it cannot be used, None where it can.
+    """
+
+    found: bool
+    digest: str
+    seconds: float
+    sample_rate: int
+    error: str | None
+
+
+class _Row(NamedTuple):
+    """One stored row: the state of a file when it was last looked at."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    edges: str
+    seconds: float | None
+    sample_rate: int
+    error: str | None
+
+
+class Index:
+    """A cache of `FileFacts`, by absolute path.
+
+    Args:
+        folder: where the database lies (created); None keeps everything in memory.
+        workers: threads that probe files not known yet.
+        progress: say on the console how far a long probing is.
+
+    Raises:
+        AugrunError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path | None = None, workers: int = 2, progress: bool = False) -> None:
+        self.workers = max(1, workers)
+        self.progress = progress
+        self._memory: dict[str, _Row] = {}
+        self._database: Path | None = None
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise AugrunError(f"{folder}: the file index cannot be kept here ({error.strerror})") from None
+            self._database = folder / f"files-{VERSION}.sqlite"
+
+    def lookup(self, root: Path, relative: Sequence[str]) -> list[FileFacts]:
+        """The facts of the files `relative` to `root`, in that order; a path may appear many times.
+
+        Raises:
+            AugrunError: the database cannot be written.
+        """
+        base = os.path.abspath(root)
+        known = self._load(base)
+        facts: dict[str, FileFacts | None] = {}
+        stale: list[tuple[str, str, int, int]] = []
+        for name in relative:
+            if name in facts:
+                continue
+            facts[name] = None
+            path = os.path.join(base, name)
+            try:
+                status = os.stat(path)
+            except OSError:
+                facts[name] = FileFacts(False, "", float("nan"), 0, "missing")
+                continue
+            row = known.get(path)
+            if row is not None and row.size == status.st_size and row.mtime_ns == status.st_mtime_ns:
+                facts[name] = _facts(name, row)
+            else:
+                stale.append((name, path, status.st_size, status.st_mtime_ns))
+        for name, row in self._probe_all(stale):
+            facts[name] = _facts(name, row)
+        return [facts[name] for name in relative]  # type: ignore[misc]
+
+    def _probe_all(self, stale: list[tuple[str, str, int, int]]) -> Iterator[tuple[str, _Row]]:
+        """Looks at new or changed files, in chunks that are remembered one by one."""
+        if not stale:
+            return
+        with ThreadPoolExecutor(self.workers) as pool, _Ticker(len(stale), self.progress) as ticker:
+            for begin in range(0, len(stale), CHUNK):
+                chunk = stale[begin : begin + CHUNK]
+                rows = list(pool.map(lambda item: _look(*item[1:]), chunk))
+                self._save(rows)
+                ticker.show(begin + len(chunk))
+                yield from zip((name for name, *_ in chunk), rows, strict=True)
+
+    def _load(self, base: str) -> dict[str, _Row]:
+        """All rows below `base`."""
+        if self._database is None:
+            return self._memory
+        prefix = base.rstrip(os.sep) + os.sep
+        query = "SELECT * FROM files WHERE path >= ? AND path < ?"
+        rows = self._transact(lambda database: database.execute(query, (prefix, prefix + "\U0010ffff")).fetchall())
+        return {row[0]: _Row(*row) for row in rows}
+
+    def _save(self, rows: list[_Row]) -> None:
+        if self._database is None:
+            self._memory.update((row.path, row) for row in rows)
+            return
+        query = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._transact(lambda database: database.executemany(query, rows))
+
+    def _transact(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `action` and commits; a damaged database is only a cache, and is begun anew."""
+        assert self._database is not None
+        for last_try in (False, True):
+            try:
+                with closing(sqlite3.connect(self._database, timeout=60)) as connection, connection:
+                    connection.execute(_TABLE)
+                    return action(connection)
+            except sqlite3.OperationalError as error:
+                raise AugrunError(f"{self._database}: the file index cannot be used ({error})") from None
+            except sqlite3.DatabaseError as error:
+                if last_try:
+                    raise AugrunError(f"{self._database}: the file index is damaged ({error}); delete it") from None
+                self._database.unlink(missing_ok=True)
+        raise AssertionError("unreachable")
+
+
+class _Ticker:
+    """One line on the console that says how far the probing is, for corpora where it takes a while."""
+
+    def __init__(self, total: int, enabled: bool) -> None:
+        self.total = total
+        self.enabled = enabled and total > 4 * CHUNK
+        self.started = self.shown = time.monotonic()
+
+    def __enter__(self) -> _Ticker:
+        return self
+
+    def show(self, done: int) -> None:
+        """Rewrites the line on a terminal, at most once a second; elsewhere says it every half minute."""
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        if self.enabled and (done == self.total or now - self.shown >= (1 if terminal else 30)):
+            self.shown = now
+            end = "\r" if terminal and done < self.total else "\n"
+            print(f"looking at files: {done:,} of {self.total:,}", end=end, file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _facts(name: str, row: _Row) -> FileFacts:
+    digest = hashlib.sha256(f"{name}\0{row.size}\0{row.edges}".encode()).hexdigest()
+    seconds = float("nan") if row.seconds is None else row.seconds
+    return FileFacts(True, digest, seconds, row.sample_rate, row.error)
+
+
+def _look(path: str, size: int, mtime_ns: int) -> _Row:
+    """Hashes a file's edges and probes it."""
+    try:
+        edges = _hash_edges(path, size)
+        seconds, rate = _probe_array(path) if path.endswith(".npy") else _probe_audio(path)
+    except (AugrunError, OSError, ValueError) as error:
+        text = str(error).removeprefix(f"{path}: ")
+        return _Row(path, size, mtime_ns, "", None, 0, text or type(error).__name__)
+    return _Row(path, size, mtime_ns, edges, seconds, rate, None)
+
+
+def _hash_edges(path: str, size: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        digest.update(file.read(EDGE))
+        if size > EDGE:
+            file.seek(max(EDGE, size - EDGE))
+            digest.update(file.read(EDGE))
+    return digest.hexdigest()
+
+
+def _probe_audio(path: str) -> tuple[float | None, int]:
+    from augrun.audio import probe
+
+    info = probe(path)
+    return info.seconds, info.sample_rate
+
+
+def _probe_array(path: str) -> tuple[float | None, int]:
+    """Checks the header and the size of a stored feature array, shape (bands, frames)."""
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise AugrunError(f"{path}: is no NumPy array, or cut off ({error})") from None
+    if array.ndim != 2 or array.size == 0:
+        raise AugrunError(f"{path}: holds an array of shape {array.shape} where (bands, frames) is expected")
+    return None, 0

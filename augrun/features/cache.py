@@ -1,0 +1,376 @@
+"""Feature matrices of many clips on disk: memory-mapped to read, journalled to write.
+
+A finished folder holds three files:
+
+    features.f32    every clip's (frames, bands) matrix, float32, one after the other
+    index.npy       int64, shape (clips, 2): each clip's first row in `features.f32`, and its frames
+    features.json   {"schema": 1, "clips", "bands", "key"}; written last, so that it says the folder is complete
+
+While it is built, `journal.i64` takes index.npy's place: one (clip, frames) pair for each finished clip, in the order
+of the data, appended only after the clip's data. A killed build therefore loses at most the clips that were in flight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from augrun.errors import AugrunError
+
+DATA, INDEX, MARKER, JOURNAL, PLAN = "features.f32", "index.npy", "features.json", "journal.i64", "plan.json"
+_SYNC_EVERY = 64  # clips between two flushes to the disk
+_SAY_EVERY_S = 20.0  # seconds between two lines where there is no terminal for a bar
+
+
+@dataclass
+class _Block:
+    """Rows of features: a file mapped on first use, or an array in memory (no path)."""
+
+    path: Path | None
+    rows: int
+    bands: int
+    array: np.ndarray | None = None
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        if self.array is None:
+            assert self.path is not None
+            mapped = np.memmap(self.path, dtype="<f4", mode="r", shape=(self.rows, self.bands)) if self.rows else None
+            self.array = np.empty((0, self.bands), np.float32) if mapped is None else np.asarray(mapped)
+        return self.array[start:stop]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | ({"array": None} if self.path else {})
+
+
+@dataclass(frozen=True, eq=False)
+class Features(Sequence[np.ndarray]):
+    """An immutable list of feature matrices, one a clip.
+
+    `features[i]` is a read-only float32 array of shape (frames, bands): a view of a memory-mapped file where the
+    features come from a folder, so that only what is read is loaded. Pickles hold paths, not data: a worker maps the
+    files anew.
+
+    Attributes:
+        bands: columns of every matrix.
+        frames: rows of each clip's matrix, int64, shape (clips,).
+    """
+
+    bands: int
+    frames: np.ndarray
+    _blocks: tuple[_Block, ...] = field(repr=False)
+    _block_of: np.ndarray = field(repr=False)
+    _starts: np.ndarray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @overload
+    def __getitem__(self, item: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> Features: ...
+
+    def __getitem__(self, item: int | slice) -> np.ndarray | Features:
+        if isinstance(item, slice):
+            return self.select(np.arange(len(self))[item])
+        start = int(self._starts[item])
+        return self._blocks[self._block_of[item]].read(start, start + int(self.frames[item]))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row] for row in range(len(self)))
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Features:
+        """The clips at `rows` (positions or a boolean mask), in that order."""
+        picked = np.asarray(rows)
+        if picked.dtype == bool:
+            if len(picked) != len(self):
+                raise ValueError(f"a mask of {len(picked)} for {len(self)} clips")
+            picked = np.flatnonzero(picked)
+        picked = picked.astype(np.int64)
+        return Features(
+            self.bands, _frozen(self.frames[picked]), self._blocks, self._block_of[picked], self._starts[picked]
+        )
+
+    @staticmethod
+    def concatenate(parts: Iterable[Features]) -> Features:
+        """One after the other, without copying; parts without clips are left out.
+
+        Raises:
+            ValueError: the parts have different numbers of bands, or there are none.
+        """
+        given = list(parts)
+        if not given:
+            raise ValueError("nothing to concatenate")
+        filled = [part for part in given if len(part)] or given[:1]
+        if len({part.bands for part in filled}) > 1:
+            raise ValueError(f"features of different widths: {[part.bands for part in filled]} bands")
+        firsts = np.cumsum([0] + [len(part._blocks) for part in filled])
+        return Features(
+            filled[0].bands,
+            _frozen(np.concatenate([part.frames for part in filled])),
+            tuple(block for part in filled for block in part._blocks),
+            np.concatenate([part._block_of + first for part, first in zip(filled, firsts, strict=False)]),
+            np.concatenate([part._starts for part in filled]),
+        )
+
+    @staticmethod
+    def from_arrays(arrays: Sequence[np.ndarray]) -> Features:
+        """Features held in memory, from one (frames, bands) array a clip."""
+        if not len(arrays):
+            raise ValueError("features of no clips have no width")
+        frames = np.array([len(array) for array in arrays], dtype=np.int64)
+        rows = np.ascontiguousarray(np.concatenate(list(arrays)), dtype=np.float32)
+        starts = np.cumsum(frames) - frames
+        block = _Block(None, len(rows), rows.shape[1], _frozen(rows))
+        return Features(rows.shape[1], _frozen(frames), (block,), np.zeros(len(frames), np.int64), starts)
+
+    @staticmethod
+    def open(folder: Path | str) -> Features:
+        """The features that `build` left in `folder`.
+
+        Raises:
+            AugrunError: the folder is not complete, or its files do not belong together.
+        """
+        folder = Path(folder)
+        try:
+            marker = json.loads((folder / MARKER).read_text())
+            index = np.load(folder / INDEX)
+            size = (folder / DATA).stat().st_size
+        except (OSError, ValueError) as error:
+            raise AugrunError(f"{folder} holds no finished features ({error}); remove it and run again") from None
+        bands, rows = int(marker["bands"]), int(index[:, 1].sum())
+        if len(index) != marker["clips"] or size != rows * bands * 4:
+            found = f"{size} bytes, not {rows * bands * 4}"
+            raise AugrunError(f"{folder / DATA} is damaged ({found}); remove the folder and run again")
+        starts, frames = index[:, 0].copy(), index[:, 1].copy()
+        block = _Block(folder / DATA, rows, bands)
+        return Features(bands, _frozen(frames), (block,), np.zeros(len(index), np.int64), starts)
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+def build(
+    folder: Path,
+    names: Sequence[str],
+    bands: int,
+    compute: Callable[[int], np.ndarray],
+    *,
+    key: str,
+    workers: int = 1,
+    prepare: Callable[[], None] | None = None,
+    title: str | None = None,
+) -> Features:
+    """Computes one matrix a clip, on `workers` threads, into a folder that `Features.open` reads.
+
+    Whatever an earlier, killed call with the same `key` finished is kept. At most a few clips are in memory at once,
+    and the files' bytes depend neither on `workers` nor on kills.
+
+    Args:
+        folder: where; created where it is missing.
+        names: what to call each clip in an error.
+        bands: columns that every matrix must have.
+        compute: makes the (frames, bands) matrix of a clip from its place in `names`; called from several threads.
+        key: says what is computed from what; data of another key in `folder` are thrown away.
+        workers: threads. Decoding, resampling and transforms release Python's lock, so threads do what processes would.
+        prepare: called once in each thread before its first clip.
+        title: what to call this work on the console; None shows nothing.
+
+    Raises:
+        AugrunError: some clips failed; all the others are computed and kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = _Writer(folder, len(names), bands, key)
+    missing = [clip for clip in range(len(names)) if clip not in writer.written]
+    failures: list[tuple[str, str]] = []
+    try:
+        with _progress(title, len(missing), len(names)) as step:
+            for clip, result in _in_order(compute, missing, workers, prepare):
+                step()
+                if isinstance(result, AugrunError):
+                    failures.append((names[clip], str(result)))
+                    continue
+                if result.ndim != 2 or result.shape[1] != bands or not len(result):
+                    raise ValueError(f"{names[clip]}: features of shape {result.shape}, not (frames, {bands})")
+                writer.write(clip, result)
+    finally:
+        writer.close()
+    if failures:
+        raise AugrunError(_failure_text(failures, len(names)))
+    writer.finish()
+    return Features.open(folder)
+
+
+def _failure_text(failures: list[tuple[str, str]], total: int) -> str:
+    shown = "; ".join(f"{message if name in message else f'{name}: {message}'}" for name, message in failures[:3])
+    more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+    return (
+        f"{len(failures)} of {total} clips cannot be read: {shown}{more}\n"
+        "Mend or remove these files, or leave such clips out with dataset.on_bad_clip=skip"
+    )
+
+
+def _in_order(
+    compute: Callable[[int], np.ndarray], clips: Sequence[int], workers: int, prepare: Callable[[], None] | None
+) -> Iterator[tuple[int, np.ndarray | AugrunError]]:
+    """Results (or the error a person can mend) in the clips' order, computed a few ahead."""
+
+    def attempt(clip: int) -> np.ndarray | AugrunError:
+        try:
+            return compute(clip)
+        except AugrunError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="features", initializer=prepare) as pool:
+        ahead: list[tuple[int, Future[np.ndarray | AugrunError]]] = []
+        rest = iter(clips)
+        try:
+            while True:
+                for clip in rest:
+                    ahead.append((clip, pool.submit(attempt, clip)))
+                    if len(ahead) > 2 * workers:
+                        break
+                if not ahead:
+                    return
+                first, future = ahead.pop(0)
+                yield first, future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _progress(title: str | None, missing: int, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, else a line now and then; yields what to call after each clip."""
+    if title is None or not missing:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, completed=total - missing)
+        started = said = time.monotonic()
+        finished = 0
+
+        def step() -> None:
+            nonlocal said, finished
+            bar.advance(task)
+            finished += 1
+            if not console.is_terminal and finished < missing and time.monotonic() - said > _SAY_EVERY_S:
+                said = time.monotonic()
+                console.print(f"{title}: {total - missing + finished:,} of {total:,} clips")
+
+        yield step
+    if (seconds := time.monotonic() - started) > 1:
+        console.print(f"{title}: {finished:,} clips in {seconds:.0f} s")
+
+
+class _Writer:
+    """Appends clips to `features.f32` and its journal; picks up what an earlier writer finished."""
+
+    def __init__(self, folder: Path, clips: int, bands: int, key: str) -> None:
+        self.folder, self.clips, self.bands = folder, clips, bands
+        self.plan = {"schema": 1, "clips": clips, "bands": bands, "key": key}
+        self.written: dict[int, tuple[int, int]] = {}  # clip → (first row, frames)
+        self.rows = 0
+        self.unsynced = 0
+        if self._finished():
+            index = np.load(folder / INDEX)
+            self.written = {clip: (int(start), int(frames)) for clip, (start, frames) in enumerate(index)}
+            self.data = self.journal = None
+            return
+        (folder / MARKER).unlink(missing_ok=True)
+        kept = self._recover()
+        self.data = open(folder / DATA, "ab")  # noqa: SIM115 (closed by `close`)
+        self.journal = open(folder / JOURNAL, "ab")  # noqa: SIM115
+        self.data.truncate(self.rows * bands * 4)
+        self.journal.truncate(kept * 16)
+
+    def _finished(self) -> bool:
+        try:
+            return bool(json.loads((self.folder / MARKER).read_text()) == self.plan)
+        except (OSError, ValueError):
+            return False
+
+    def _recover(self) -> int:
+        """Reads the journal; returns how many of its entries hold."""
+        plan = self.folder / PLAN
+        try:
+            same = json.loads(plan.read_text()) == self.plan
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            for name in (DATA, JOURNAL, INDEX):
+                (self.folder / name).unlink(missing_ok=True)
+            _write_atomically(plan, json.dumps(self.plan).encode())
+            return 0
+        try:
+            raw = (self.folder / JOURNAL).read_bytes()
+            size = (self.folder / DATA).stat().st_size
+        except OSError:
+            return 0
+        entries = np.frombuffer(raw[: len(raw) // 16 * 16], dtype="<i8").reshape(-1, 2)
+        kept = 0
+        for clip, frames in entries.tolist():
+            if (self.rows + frames) * self.bands * 4 > size or not 0 <= clip < self.clips:
+                break  # a journal entry that outlived its data (power cut): compute from here on again
+            self.written[clip] = (self.rows, frames)
+            self.rows += frames
+            kept += 1
+        return kept
+
+    def write(self, clip: int, matrix: np.ndarray) -> None:
+        assert self.data is not None
+        assert self.journal is not None
+        self.data.write(np.ascontiguousarray(matrix, dtype="<f4").data)
+        self.data.flush()
+        self.journal.write(np.array([clip, len(matrix)], dtype="<i8").data)
+        self.journal.flush()
+        self.written[clip] = (self.rows, len(matrix))
+        self.rows += len(matrix)
+        self.unsynced += 1
+        if self.unsynced >= _SYNC_EVERY:
+            self._sync()
+
+    def _sync(self) -> None:
+        for file in (self.data, self.journal):
+            if file is not None and not file.closed:
+                file.flush()
+                os.fsync(file.fileno())
+        self.unsynced = 0
+
+    def close(self) -> None:
+        self._sync()
+        for file in (self.data, self.journal):
+            if file is not None:
+                file.close()
+
+    def finish(self) -> None:
+        if self._finished():
+            return
+        index = np.array([self.written[clip] for clip in range(self.clips)], dtype=np.int64).reshape(-1, 2)
+        part = self.folder / f".{INDEX}"
+        with open(part, "wb") as file:
+            np.save(file, index)
+        os.replace(part, self.folder / INDEX)
+        _write_atomically(self.folder / MARKER, json.dumps(self.plan).encode())
+        for name in (JOURNAL, PLAN):
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    os.replace(part, path)

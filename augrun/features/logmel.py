@@ -1,0 +1,253 @@
+"""Log-mel spectrograms: MTG-Jamendo's official ones and those of speech emotion recognition.
+
+Framing follows Essentia's `FrameCutter` (and librosa's `center=True, pad_mode="constant"`): frame t is centred on
+sample t · hop, silence stands before the start and after the end, and frames go on for as long as they hold a sample,
+so that n samples give ceil(n / hop) + 1 frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+
+from augrun import audio
+from augrun.corpora.corpus import Corpus
+from augrun.errors import AugrunError, RequestError
+from augrun.features.cache import Features, build
+from augrun.job import Hardware
+
+if TYPE_CHECKING:
+    import torch
+
+_BLOCK = 4096  # frames transformed at once, so that an hour-long clip costs no more memory than a short one
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Log-mel spectrogram of a mono sound.
+
+    Attributes:
+        sample_rate: Hz; sounds of another rate are resampled.
+        window: samples of one Hann window.
+        hop: samples between two frames.
+        n_fft: samples of one transform; a window that is shorter is padded with zeros.
+        bands: mel bands.
+        f_min: lower edge of the lowest band, Hz.
+        f_max: upper edge of the highest band, Hz.
+        mel_scale: `slaney` (linear below 1 kHz) or `htk`.
+        norm: `slaney` gives every triangle the area one (Essentia's `unit_tri`), `none` the peak one.
+        symmetric: a symmetric Hann window (Essentia) rather than a periodic one (librosa, torch).
+        scale: `db10` is 10 · log10(power), `db20` is 20 · log10(power).
+        floor_db: smallest value, in the units of `scale`, relative to a full-scale amplitude of one.
+        resampling: `sinc` (band-limited) or `linear` (the two neighbouring samples, aliasing and all).
+    """
+
+    domain: ClassVar[str] = "logmel"
+    version: ClassVar[int] = 1
+
+    sample_rate: Annotated[int, "[1000, inf)"] = 12000
+    window: Annotated[int, "[2, inf)"] = 512
+    hop: Annotated[int, "[1, inf)"] = 256
+    n_fft: Annotated[int, "[2, inf)"] = 512
+    bands: Annotated[int, "[1, inf)"] = 96
+    f_min: Annotated[float, "[0, inf)"] = 0.0
+    f_max: Annotated[float, "(0, inf)"] = 6000.0
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    norm: Literal["slaney", "none"] = "slaney"
+    symmetric: bool = True
+    scale: Literal["db10", "db20"] = "db20"
+    floor_db: float = -200.0
+    resampling: Literal["sinc", "linear"] = "linear"
+
+    def __post_init__(self) -> None:
+        if self.window > self.n_fft:
+            raise RequestError(f"representation.window={self.window} is longer than representation.n_fft={self.n_fft}")
+        if not self.f_min < self.f_max <= self.sample_rate / 2:
+            edges = f"representation.f_min={self.f_min:g} and representation.f_max={self.f_max:g}"
+            raise RequestError(f"{edges} must rise and stay within half the sample rate, {self.sample_rate / 2:g} Hz")
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop / self.sample_rate
+
+    def frames_of(self, samples: int) -> int:
+        """How many frames `samples` samples give."""
+        return math.ceil(samples / self.hop) + 1
+
+    def samples_for(self, frames: int) -> int:
+        """How many samples the first `frames` frames look at."""
+        return (frames - 1) * self.hop + self.window - self.window // 2
+
+    def transform(self, samples: np.ndarray) -> np.ndarray:
+        """The log-mel spectrogram of a mono sound at `sample_rate`.
+
+        Args:
+            samples: shape (samples,), full scale is 1.
+
+        Returns:
+            shape (frames, bands), float32.
+        """
+        import torch
+
+        frames = self.frames_of(len(samples))
+        before = self.window // 2
+        with torch.inference_mode():
+            padded = torch.zeros((frames - 1) * self.hop + self.window)
+            end = min(before + len(samples), len(padded))
+            padded[before:end] = torch.from_numpy(np.ascontiguousarray(samples[: end - before], dtype=np.float32))
+            framed = padded.unfold(0, self.window, self.hop)  # (frames, window), a view
+            blocks = [self._bands(framed[at : at + _BLOCK]) for at in range(0, frames, _BLOCK)]
+            return torch.cat(blocks).numpy()
+
+    def _bands(self, framed: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        hann, filters = self._constants
+        spectrum = torch.fft.rfft(framed * hann, n=self.n_fft)  # (frames, n_fft / 2 + 1)
+        power = spectrum.real.square() + spectrum.imag.square()
+        factor = 20.0 if self.scale == "db20" else 10.0
+        return factor * torch.log10((power @ filters).clamp(min=10.0 ** (self.floor_db / factor)))
+
+    @cached_property
+    def _constants(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The window, shape (window,), and the filters, shape (n_fft / 2 + 1, bands)."""
+        import torch
+        from torchaudio.functional import melscale_fbanks
+
+        hann = torch.hann_window(self.window, periodic=not self.symmetric, dtype=torch.float64).float()
+        norm = "slaney" if self.norm == "slaney" else None
+        bins = self.n_fft // 2 + 1
+        filters = melscale_fbanks(bins, self.f_min, self.f_max, self.bands, self.sample_rate, norm, self.mel_scale)
+        return hann, filters
+
+    def clip(
+        self, path: str | Path, start_s: float = 0.0, end_s: float | None = None, max_frames: int | None = None
+    ) -> np.ndarray:
+        """The log-mel spectrogram of a clip; no more of the file is decoded than `max_frames` frames need.
+
+        Args:
+            path: a sound file, or an official MTG-Jamendo spectrogram (`.npy`, shape (bands, frames)), taken as it is.
+            start_s: where the clip starts within the file.
+            end_s: where it ends; None for the file's end.
+            max_frames: keep the first so many frames.
+
+        Returns:
+            shape (frames, bands), float32.
+
+        Raises:
+            AugrunError: the file cannot be read, or is no spectrogram of this shape.
+        """
+        if str(path).endswith(".npy"):
+            return self._official(Path(path), start_s, end_s, max_frames)
+        seconds = None if end_s is None else end_s - start_s
+        if max_frames is not None:
+            needed = self.samples_for(max_frames) / self.sample_rate
+            seconds = needed if seconds is None else min(seconds, needed)
+        return self.transform(self._samples(path, start_s, seconds))[:max_frames]
+
+    def _samples(self, path: str | Path, start_s: float, seconds: float | None) -> np.ndarray:
+        if self.resampling == "sinc":
+            return audio.read(path, self.sample_rate, start_s, seconds)
+        rate = audio.probe(path, check_end=False).sample_rate
+        spare = 2.0 / rate  # the neighbour on the right, and the delay
+        samples = audio.read(path, None, start_s, None if seconds is None else seconds + spare)
+        resampled = linear_resample(samples, rate, self.sample_rate)
+        return resampled if seconds is None else resampled[: max(1, round(seconds * self.sample_rate))]
+
+    def _official(self, path: Path, start_s: float, end_s: float | None, max_frames: int | None) -> np.ndarray:
+        try:
+            mel = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise AugrunError(f"{path}: no spectrogram can be read from it ({error})") from None
+        if mel.ndim != 2 or mel.shape[0] != self.bands or mel.shape[1] == 0 or mel.dtype.kind != "f":
+            found = f"{mel.dtype} of shape {mel.shape}"
+            raise AugrunError(
+                f"{path}: holds {found}, not a spectrogram of shape ({self.bands}, frames); "
+                "representation=logmel_jamendo reads the official ones"
+            )
+        first = round(start_s / self.seconds_per_frame)
+        last = mel.shape[1] if end_s is None else max(first + 1, round(end_s / self.seconds_per_frame) + 1)
+        last = last if max_frames is None else min(last, first + max_frames)
+        matrix = np.ascontiguousarray(mel[:, first:last].T, dtype=np.float32)
+        if not len(matrix):
+            raise AugrunError(f"{path}: ends after {mel.shape[1] * self.seconds_per_frame:.2f} s, before {start_s:g} s")
+        if not np.isfinite(matrix).all():
+            raise AugrunError(f"{path}: holds values that are NaN or infinite")
+        return matrix
+
+    def extract(
+        self,
+        corpus: Corpus,
+        folder: Path,
+        hardware: Hardware,
+        max_frames: int | None = None,
+        title: str | None = None,
+    ) -> Features:
+        """The log-mel spectrograms of a corpus, computed in parallel into `folder`.
+
+        A call that was killed is continued by the next one with the same arguments.
+
+        Args:
+            corpus: the clips.
+            folder: where the features go; `Features.open` finds them again.
+            hardware: how many workers, and whether to show progress.
+            max_frames: keep only the first frames of each clip (what a classifier with inputs of that length sees).
+            title: what to call this work on the console.
+
+        Raises:
+            AugrunError: some clips cannot be read; the others are kept for the next call.
+        """
+        rows = list(corpus.clips[["path", "start_s", "end_s"]].itertuples(index=False, name=None))
+        key = {"settings": dataclasses.asdict(self), "max_frames": max_frames, "corpus": corpus.digest}
+
+        def compute(row: int) -> np.ndarray:
+            path, start_s, end_s = rows[row]
+            return self.clip(path, float(start_s), float(end_s) if math.isfinite(end_s) else None, max_frames)
+
+        if len(corpus):
+            self._constants  # noqa: B018 (made once, before the threads start)
+        return build(
+            folder,
+            corpus.clips["clip_id"].tolist(),
+            self.bands,
+            compute,
+            key=json.dumps(key, sort_keys=True),
+            workers=hardware.workers,
+            prepare=_one_thread,
+            title=(title or f"log-mel of {corpus.name}") if hardware.progress else None,
+        )
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def linear_resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
+    """Resampling by linear interpolation, as libsamplerate's `SRC_LINEAR`: one input sample late, no filter.
+
+    Args:
+        samples: shape (samples,).
+        rate: their sample rate.
+        target: the sample rate wanted.
+
+    Returns:
+        shape (ceil(samples · target / rate),), float32.
+    """
+    if rate == target:
+        return samples
+    count = math.ceil(len(samples) * target / rate)
+    at = np.maximum(np.arange(count) * (rate / target) - 1.0, 0.0)
+    left = at.astype(np.int64)
+    weight = (at - left).astype(np.float32)
+    right = np.minimum(left + 1, len(samples) - 1)
+    return samples[left] * (1.0 - weight) + samples[right] * weight

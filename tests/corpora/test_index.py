@@ -1,0 +1,135 @@
+"""The index looks at a file once, and again only when it has changed."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augrun import audio
+from augrun.corpora import index as module
+from augrun.corpora.index import EDGE, FileFacts, Index
+from augrun.errors import AugrunError
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are looked at, as they are."""
+    seen: list[str] = []
+    look = module._look
+
+    def counted(path: str, size: int, mtime_ns: int) -> module._Row:
+        seen.append(os.path.basename(path))
+        return look(path, size, mtime_ns)
+
+    monkeypatch.setattr(module, "_look", counted)
+    return seen
+
+
+def test_facts_of_good_missing_and_broken_files(tmp_path: Path, beep: np.ndarray) -> None:
+    audio.write(tmp_path / "good.flac", beep, 8000)
+    (tmp_path / "empty.wav").touch()
+    content = (tmp_path / "good.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
+    good, gone, empty, cut = Index().lookup(tmp_path, ["good.flac", "gone.wav", "empty.wav", "cut.flac"])
+    assert (good.found, good.seconds, good.sample_rate, good.error) == (True, 1.0, 8000, None)
+    assert len(good.digest) == 64
+    assert gone == FileFacts(False, "", gone.seconds, 0, "missing")
+    assert (empty.found, empty.error) == (True, "the file is empty")
+    assert cut.error == "cut off, its header promises 1.00 s but the end does not decode"
+
+
+def test_a_file_is_looked_at_again_only_when_it_changed(tmp_path: Path, beep: np.ndarray, looks: list[str]) -> None:
+    names = ["a.wav", "b.wav", "a.wav"]
+    for name in names:
+        audio.write(tmp_path / name, beep, 8000)
+    first = Index(tmp_path / "cache").lookup(tmp_path, names)
+    assert sorted(looks) == ["a.wav", "b.wav"]
+    assert Index(tmp_path / "cache").lookup(tmp_path, names) == first
+    assert len(looks) == 2
+    audio.write(tmp_path / "b.wav", beep[:4000], 8000)
+    changed = Index(tmp_path / "cache").lookup(tmp_path, names)
+    assert looks[2:] == ["b.wav"]
+    assert changed[0] == first[0]
+    assert changed[1].seconds == 0.5
+    assert changed[1].digest != first[1].digest
+
+
+def test_the_digest_follows_the_place_in_the_corpus_and_both_ends(tmp_path: Path) -> None:
+    content = bytearray(np.random.default_rng(0).bytes(4 * EDGE))
+    digests = set()
+    for number, at in enumerate((None, 0, len(content) - 1)):
+        if at is not None:
+            content[at] ^= 1
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        np.save(folder / "a.npy", np.frombuffer(bytes(content), dtype=np.uint8)[None])
+        os.link(folder / "a.npy", folder / "b.npy")
+        digests |= {facts.digest for facts in Index().lookup(folder, ["a.npy", "b.npy"])}
+    assert len(digests) == 6
+    moved = (tmp_path / "0").rename(tmp_path / "elsewhere")
+    assert {facts.digest for facts in Index().lookup(moved, ["a.npy", "b.npy"])} < digests
+
+
+def test_feature_arrays_are_checked_by_their_header_and_size(tmp_path: Path) -> None:
+    np.save(tmp_path / "good.npy", np.zeros((96, 500), dtype=np.float32))
+    np.save(tmp_path / "flat.npy", np.zeros(96))
+    content = (tmp_path / "good.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(content[:-100])
+    (tmp_path / "empty.npy").touch()
+    good, flat, cut, empty = Index().lookup(tmp_path, ["good.npy", "flat.npy", "cut.npy", "empty.npy"])
+    assert good.error is None
+    assert math.isnan(good.seconds)
+    assert flat.error == "holds an array of shape (96,) where (bands, frames) is expected"
+    for facts in (cut, empty):
+        assert facts.error is not None
+        assert facts.error.startswith("is no NumPy array, or cut off")
+
+
+def test_a_damaged_cache_is_begun_anew(tmp_path: Path, beep: np.ndarray, looks: list[str]) -> None:
+    audio.write(tmp_path / "a.wav", beep, 8000)
+    first = Index(tmp_path / "cache").lookup(tmp_path, ["a.wav"])
+    (database,) = (tmp_path / "cache").iterdir()
+    database.write_bytes(b"no database at all" * 100)
+    assert Index(tmp_path / "cache").lookup(tmp_path, ["a.wav"]) == first
+    assert looks == ["a.wav", "a.wav"]
+    assert Index(tmp_path / "cache").lookup(tmp_path, ["a.wav"]) == first
+    assert len(looks) == 2
+
+
+def test_what_was_looked_at_before_a_kill_is_kept(
+    tmp_path: Path, beep: np.ndarray, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.wav" for number in range(12)]
+    for name in names:
+        audio.write(tmp_path / name, beep[:80], 8000)
+    monkeypatch.setattr(module, "CHUNK", 4)
+    rows = Index(tmp_path / "cache")._probe_all([(n, str(tmp_path / n), 0, 0) for n in names])
+    for _ in range(5):
+        next(rows)
+    rows.close()  # type: ignore[attr-defined]
+    assert len(looks) == 8
+    with_sizes = Index(tmp_path / "cache")._load(str(tmp_path))
+    assert len(with_sizes) == 8
+
+
+def test_a_place_that_cannot_hold_the_cache_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AugrunError, match="the file index cannot be kept here"):
+        Index(tmp_path / "file" / "cache")
+
+
+def test_a_long_look_says_how_far_it_is(
+    tmp_path: Path, beep: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    names = [f"{number}.wav" for number in range(9)]
+    for name in names:
+        audio.write(tmp_path / name, beep[:80], 8000)
+    Index(progress=True).lookup(tmp_path, names)
+    assert capsys.readouterr().err == "looking at files: 9 of 9\n"
+    Index(progress=False).lookup(tmp_path, names)
+    assert capsys.readouterr().err == ""
