@@ -96,13 +96,13 @@ def hydra_job(arguments: list[str]) -> int:
     from augrun import resolvers, sweeper
 
     resolvers.register()
-    sweeper.register()
     show_trace = os.environ.get("HYDRA_FULL_ERROR") == "1" or "hydra.verbose=true" in arguments
     # Hydra would print its own traces and exit; with this set it raises, and the messages are ours.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
     sweeper.outcome.clear()
-    set_up_logging("hydra.verbose=true" in arguments)
+    if "--info" not in arguments:  # Hydra shows that through its own logging
+        set_up_logging("hydra.verbose=true" in arguments)
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     try:
         app()
@@ -119,32 +119,47 @@ def hydra_job(arguments: list[str]) -> int:
                 f"cannot write {error.filename}: {error.strerror}; choose another AUGRUN_OUTPUT (or output.root=)"
             ) from error
         raise
-    except AugrunError:
-        if show_trace:
-            traceback.print_exc()
-        raise
     except SystemExit as stop:
         return int(stop.code or 0)
+    if _mistakes:
+        error = _mistakes.pop()
+        if show_trace:
+            traceback.print_exception(error)
+        raise error
     return sweeper.finish()
 
 
-def job(config: DictConfig) -> str:
+def job(config: DictConfig) -> str | None:
     """One condition; Hydra calls this. Returns the folder of its results."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     from augrun import experiment
 
-    return str(experiment.run_config(config))
+    try:
+        return str(experiment.run_config(config))
+    except AugrunError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # the sweeper keeps account of it
+        _mistakes.append(error)  # raised past Hydra, it would be told twice
+        return None
+
+
+#: What went wrong in a single job, for `hydra_job` to raise.
+_mistakes: list[AugrunError] = []
 
 
 def set_up_logging(verbose: bool = False) -> None:
-    """Our own lines on the console, plain; other libraries' from warnings up."""
-    from rich.console import Console
-    from rich.logging import RichHandler
-
-    handler = RichHandler(
-        console=Console(stderr=True), show_time=True, show_level=verbose, show_path=False, log_time_format="%H:%M:%S"
-    )
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s", force=True)
-    logging.getLogger("augrun").setLevel(logging.DEBUG if verbose else logging.INFO)
+    """Our own lines on the console, with the time; other libraries' from warnings up, plain."""
+    plain = logging.StreamHandler()
+    plain.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[plain], force=True)
+    logging.raiseExceptions = False  # a closed pipe (`augrun … | head`) is no reason for a trace
+    timed = logging.StreamHandler()
+    timed.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    ours = logging.getLogger("augrun")
+    ours.handlers, ours.propagate = [timed], False
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 if __name__ == "__main__":

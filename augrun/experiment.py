@@ -1,0 +1,173 @@
+"""The story: one condition, told in the data's direction.
+
+    corpus → folds → generator.fit → generator.generate → policy.compose → classifier.fit → evaluate → record → report
+
+Read `run` first. What each step does, and how it finds what is done already, is in `augrun.condition`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from augrun import schema
+from augrun.condition import Condition, build, real_root
+from augrun.stages import Store
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from augrun.tracking import Recorder
+
+log = logging.getLogger(__name__)
+
+#: The baseline's generator, as conf/generator/none.yaml has it.
+NO_GENERATOR = {"_target_": "augrun.generators.none.NoGenerator", "name": "none"}
+
+
+def run(config: Mapping[str, Any]) -> Path:
+    """Runs one condition, after the baseline that it is compared with.
+
+    Args:
+        config: a checked configuration (`resolve`, `check`).
+
+    Returns:
+        The folder with `results.json`, `config.yaml`, predictions, tables, figures and sounds.
+    """
+    condition = Condition(config, open_store(config))
+    recorder = open_recorder(config)
+    announce(condition)
+    reference = run(baseline_of(config)) if condition.generates and config["baseline"] else None
+
+    with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:
+        if not condition.stage.done:
+            condition.check_components()
+            for cell in condition.cells:
+                condition.fitted(cell)  # the generator, on the fold's train part
+                condition.generated(cell)  # its samples
+                condition.classified(cell)  # the classifier, on what the policy composes of both
+                condition.scored(cell)  # its scores on the fold's test part
+        folder = record(condition)
+        parent.log_condition(folder)
+
+    if reference is not None:
+        compare(config, [("baseline", reference), (condition.names["generator"], folder)], of=folder)
+    return folder
+
+
+def record(condition: Condition) -> Path:
+    """Metrics, summary, pictures and sounds of a condition whose every cell is scored."""
+
+    def write(folder: Path) -> dict[str, Any]:
+        from augrun import record
+
+        return record.write(
+            folder,
+            condition.names,
+            condition.stage.fingerprint,
+            condition.config,
+            [condition.scored(cell) for cell in condition.cells],
+            [condition.generated(cell) for cell in condition.cells],
+            [condition.classified(cell) / "history.json" for cell in condition.cells],
+        )
+
+    return condition.stage.get(write, f"{condition.title}: results")
+
+
+def compare(config: Mapping[str, Any], rows: Sequence[tuple[str, Path]], of: Path | None = None) -> Path:
+    """Sets conditions side by side: on the console, in the store, and in MLflow.
+
+    Args:
+        config: the configuration of any of them, for where to write.
+        rows: a name and a condition's folder each; the first row without a generator is the reference.
+        of: the condition whose run gets the comparison; None makes a run of its own, as a sweep does.
+    """
+    store = open_store(config)
+    inputs = {f"{number}/{name}": folder.name for number, (name, folder) in enumerate(rows)}
+    name = config["sweep"]["name"] if of is None else "comparison"
+    stage = store.stage("comparison", settings={"name": name}, inputs=inputs, code="augrun.reports.comparison")
+
+    def write(folder: Path) -> None:
+        from augrun.reports import comparison
+
+        comparison.write(folder, name, rows)
+
+    folder = stage.get(write, "comparing")
+    recorder = open_recorder(config)
+    if of is not None:
+        recorder.add_comparison(of, folder)
+    else:
+        recorder.comparison(name, stage.fingerprint, folder)
+    print((folder / "tables" / "comparison.txt").read_text(encoding="utf-8"))
+    print(recorder.closing_line())
+    return folder
+
+
+def announce(condition: Condition) -> None:
+    """Says what runs on which data, so that nobody takes a stand-in for the real corpus."""
+    kinds = {
+        "standin": "a rendered stand-in, NOT the real corpus",
+        "published": "the published corpus",
+        "other": "a corpus that is not the published one",
+    }
+    corpus = condition.corpus
+    log.info("%s, scale %s", condition.title, condition.names["scale"])
+    log.info("  data: %s, %d clips, %.1f h: %s", corpus.name, len(corpus), corpus.seconds / 3600, kinds[corpus.data])
+    for note in corpus.notes:
+        log.warning("  %s", note)
+
+
+def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same condition without a generator."""
+    return {**config, "generator": dict(NO_GENERATOR)}
+
+
+def open_store(config: Mapping[str, Any]) -> Store:
+    """The store that the configuration names."""
+    output = config["output"]
+    return Store(Path(output["store"] or Path(output["root"]) / "store").resolve())
+
+
+def open_recorder(config: Mapping[str, Any]) -> Recorder:
+    """The recorder that the configuration names."""
+    from augrun.tracking import Recorder
+
+    experiment = config["tracking"].get("experiment") or config["dataset"]["name"]
+    return Recorder(build({**config["tracking"], "experiment": experiment}), Path(config["output"]["root"]).resolve())
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """The composed configuration as plain data, Hydra's own part and empty choices left out."""
+    from omegaconf import OmegaConf, open_dict
+
+    config = config.copy()
+    with open_dict(config):
+        for key in ("hydra", "experiment"):
+            config.pop(key, None)
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses what cannot work before anything is started.
+
+    Raises:
+        RequestError: with one line for each mistake.
+    """
+    schema.check(config)
+    real_root(config)
+
+
+def prepare(config: Mapping[str, Any]) -> None:
+    """What must be there before jobs start side by side: the tracking database."""
+    open_recorder(config).prepare()
+
+
+def run_config(config: DictConfig) -> Path:
+    """One Hydra job."""
+    plain = resolve(config)
+    check(plain)
+    return run(plain)

@@ -1,0 +1,126 @@
+"""What a condition leaves behind: `results.json`, predictions, tables, figures and sounds, in one folder.
+
+    results.json        metrics by fold and trial, their summary, what was generated
+    record.json         what tracking needs beside it: tags, and where each child's curves are
+    config.yaml         the resolved configuration
+    predictions/        scores on the test part, one npz a fold and trial
+    figures/            per-class bars or confusion matrix, learning curves, spectrograms
+    audio/              some primes and samples side by side
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augrun import audio
+from augrun.corpora.corpus import Corpus
+from augrun.evaluation.results import Scored, generated_account, summarise
+from augrun.stages import write_text
+
+SCHEMA = 1
+
+#: Pairs of prime and sample kept to listen to, one class each.
+PAIRS = 8
+
+
+def write(
+    folder: Path,
+    names: Mapping[str, str],
+    fingerprint: str,
+    config: Mapping[str, Any],
+    scored: Sequence[Scored],
+    samples: Sequence[Corpus | None],
+    histories: Sequence[Path],
+) -> dict[str, Any]:
+    """Evaluates every fold and trial and writes everything that a condition leaves behind.
+
+    Args:
+        folder: where.
+        names: the condition: dataset, generator, policy, classifier, protocol, representation, scale, data.
+        fingerprint: of the condition.
+        config: the resolved configuration.
+        scored: one a fold and trial.
+        samples: the generated corpus of each, or None.
+        histories: the learning curves of each.
+
+    Returns:
+        The means, for the stage's summary.
+    """
+    import yaml
+
+    label_set = scored[0].test.label_set
+    trials = []
+    for entry, history in zip(scored, histories, strict=True):
+        place = f"fold-{entry.fold}-trial-{entry.trial}"
+        predictions = folder / "predictions" / f"{place}.npz"
+        predictions.parent.mkdir(exist_ok=True)
+        shutil.copyfile(entry.predictions, predictions)
+        curves = folder / "curves" / f"{place}.json"
+        curves.parent.mkdir(exist_ok=True)
+        shutil.copyfile(history, curves)
+        trials.append(
+            {
+                "fold": entry.fold,
+                "trial": entry.trial,
+                "seed": entry.seed,
+                "metrics": finite(entry.metrics()),
+                "predictions": f"predictions/{place}.npz",
+            }
+        )
+    results = {
+        "schema": SCHEMA,
+        "condition": dict(names),
+        "fingerprint": fingerprint,
+        "classes": list(label_set.names),
+        "multilabel": label_set.multilabel,
+        "trials": trials,
+        "summary": summarise(trials, config["confidence"]),
+        "generated": generated_account([s for s in samples if s is not None], label_set.names),
+    }
+    write_text(folder / "results.json", json.dumps(results, indent=1))
+    write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    keep_sounds(folder, samples[0])
+    draw(folder, scored, histories)
+    return {metric: value["mean"] for metric, value in results["summary"].items()}
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON can hold them: what is undefined is null."""
+    return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
+
+
+def keep_sounds(folder: Path, made: Corpus | None) -> list[tuple[str, Path, Path]]:
+    """Writes some samples beside the windows that primed them, as WAV.
+
+    Returns:
+        Class name, prime and sample of each pair.
+    """
+    from augrun import samples
+
+    if made is None or not len(made):
+        return []
+    place = folder / "audio"
+    place.mkdir(exist_ok=True)
+    pairs = []
+    requests = samples.requests(Path(made.clips["path"].iat[0]).parent)
+    for label, rows in list(requests.groupby("label"))[:PAIRS]:
+        request = rows.iloc[0]
+        name = made.label_set.names[int(label)]
+        sample = place / f"{name}-sample.wav"
+        rate = audio.probe(Path(made.clips["path"].iat[0]).parent / f"{request.sample_id}.wav").sample_rate
+        shutil.copyfile(Path(made.clips["path"].iat[0]).parent / f"{request.sample_id}.wav", sample)
+        if not request.prime_path:
+            continue
+        prime = place / f"{name}-prime.wav"
+        sound = audio.read(
+            request.prime_path, sample_rate=rate, start_s=request.prime_start_s, seconds=request.prime_s
+        )
+        audio.write(prime, sound, rate)
+        pairs.append((name, prime, sample))
+    return pairs

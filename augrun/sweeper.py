@@ -1,0 +1,164 @@
+"""The Hydra sweeper: all rows checked first, failures collected, the comparison at the end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from augrun.errors import AugrunError, RequestError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Row:
+    """One row of a sweep: its overrides, and what became of it."""
+
+    overrides: list[str]
+    folder: Path | None = None
+    error: BaseException | None = None
+
+    @property
+    def label(self) -> str:
+        return " ".join(self.overrides)
+
+
+@dataclass
+class Outcome:
+    """What the last sweep of this process left."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def clear(self) -> None:
+        self.rows = []
+
+    @property
+    def failed(self) -> list[Row]:
+        return [row for row in self.rows if row.error is not None]
+
+
+outcome = Outcome()
+
+
+class CheckedSweeper(Sweeper):
+    """Runs the product of the comma-separated overrides, every row checked before the first starts.
+
+    Hydra's own basic sweeper stops at the first failure; here no failure stops the other jobs.
+    """
+
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        self.params = params or {}
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs the product of the comma-separated overrides."""
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()] + arguments)
+        batches = BasicSweeper.split_arguments(overrides, None)
+        rows = [list(row) for batch in batches for row in batch]
+        settings = self.config.get("sweep", {})
+        rows = self._valid(rows, bool(settings.get("skip_invalid")))
+        self._prepare(rows[0])
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        returns = self.launcher.launch(rows, initial_job_idx=0)
+        outcome.rows = [_row(row, result) for row, result in zip(rows, returns, strict=True)]
+        _compare(outcome.rows, self._compose(rows[0]))
+        return [returns]
+
+    def _compose(self, row: Sequence[str]) -> dict[str, Any]:
+        from augrun.experiment import resolve
+
+        assert self.hydra_context is not None and self.config is not None
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(row))
+        return resolve(config)
+
+    def _valid(self, rows: list[list[str]], skip: bool) -> list[list[str]]:
+        """The rows that can work.
+
+        Raises:
+            RequestError: some cannot, and `sweep.skip_invalid` is off; or none can.
+        """
+        from augrun import experiment
+
+        good, bad = [], []
+        for row in rows:
+            try:
+                experiment.check(self._compose(row))
+                good.append(row)
+            except RequestError as error:
+                bad.append((row, str(error)))
+            except (HydraException, OmegaConfBaseException) as error:
+                from augrun.advice import explain
+                from augrun.cli import conf_dir
+
+                bad.append((row, explain(error, row, conf_dir())))
+        if bad and (not skip or not good):
+            listed = "\n".join(f"  {' '.join(row)}: {problem}" for row, problem in bad)
+            mend = "" if not good else "\nsweep.skip_invalid=true would run the others"
+            raise RequestError(f"{len(bad)} of {len(rows)} rows cannot work, nothing was started:\n{listed}{mend}")
+        for row, problem in bad:
+            log.warning("left out: %s: %s", " ".join(row), problem)
+        return good
+
+    def _prepare(self, row: Sequence[str]) -> None:
+        """What must be there before jobs start side by side: the tracking database."""
+        from augrun import experiment
+
+        experiment.prepare(self._compose(row))
+
+
+def _row(overrides: list[str], result: JobReturn) -> Row:
+    if result.status == JobStatus.COMPLETED:
+        return Row(overrides, folder=Path(result.return_value))
+    error = result._return_value  # `return_value` would raise it
+    return Row(overrides, error=error)
+
+
+def _compare(rows: list[Row], config: dict[str, Any]) -> None:
+    from augrun import experiment
+
+    done = [row for row in rows if row.folder is not None]
+    if done:
+        experiment.compare(config, [(row.label, row.folder) for row in done if row.folder])
+
+
+def finish() -> int:
+    """Lists the failures last; the exit code of the whole command."""
+    for row in outcome.failed:
+        if not isinstance(row.error, AugrunError):
+            traceback.print_exception(row.error)
+    if outcome.failed:
+        print(f"\naugrun: {len(outcome.failed)} of {len(outcome.rows)} jobs failed:", file=sys.stderr)
+    for row in outcome.failed:
+        print(f"  {row.label}: {row.error}", file=sys.stderr)
+    return 1 if outcome.failed else 0

@@ -1,0 +1,17 @@
+"""Where Hydra finds augrun's sweeper: it instantiates plugins from this namespace only."""
+
+from hydra.core.config_store import ConfigStore
+
+from augrun import sweeper
+
+
+class AugrunSweeper(sweeper.CheckedSweeper):
+    """`hydra/sweeper=augrun`; see `augrun.sweeper`."""
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="augrun",
+    node={"_target_": "hydra_plugins.augrun_sweeper.AugrunSweeper", "max_batch_size": None, "params": None},
+    provider="augrun",
+)

@@ -1,0 +1,318 @@
+"""The main job, end to end on a small stand-in, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+SMALL = [
+    "dataset.input_frames=256",
+    "classifier.width=0.1",
+    "classifier.adam_epochs=2",
+    "classifier.sgd_epochs=1",
+    "classifier.sgd_rates=[0.001]",
+    "trials.count=2",
+    "policy.fraction=0.1",
+    "generator.prime_s=2.0",
+    "generator.sample_s=2.0",
+    "trainer=cpu",
+]
+DDSP = [
+    "generator=ddsp",
+    "generator.units=16",
+    "generator.channels=16",
+    "generator.layers=1",
+    "generator.z_units=16",
+    "generator.harmonics=10",
+    "generator.steps=4",
+    "generator.steps_per_epoch=2",
+    "generator.batch_size=2",
+    "generator.validation_windows=4",
+    "generator.windows_per_clip=1",
+]
+
+
+def start(output: Path, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AUGRUN_", "HYDRA_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "augrun", *arguments],
+        env={**clean, "AUGRUN_OUTPUT": str(output)},
+        cwd=cwd or output.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def augrun(output: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    process = start(output, *arguments, cwd=cwd)
+    out, err = process.communicate(timeout=400)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small stand-in for Jamendo."""
+    from augrun.corpora import standin
+
+    folder = tmp_path_factory.mktemp("corpus") / "jamendo"
+    standin.render("jamendo", folder, seed=1, train=28, validation=14, test=14, seconds=[5.0, 6.0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(corpus: Path) -> list[str]:
+    return [f"dataset.root={corpus}", "scale=demo", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, base: list[str]) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """`augrun generator=ddsp dataset=jamendo_mood`, run once for all tests that read what it left."""
+    output = tmp_path_factory.mktemp("done") / "outputs"
+    result = augrun(output, *DDSP, "dataset=jamendo_mood", *base)
+    assert result.returncode == 0, result.stderr
+    return output, result
+
+
+def client(output: Path):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+
+
+def runs(output: Path, experiment: str = "jamendo_mood") -> list:
+    found = client(output).get_experiment_by_name(experiment)
+    return client(output).search_runs([found.experiment_id], max_results=1000)
+
+
+def artifacts(output: Path, run_id: str, folder: str | None = None) -> set[str]:
+    names: set[str] = set()
+    for item in client(output).list_artifacts(run_id, folder):
+        names |= artifacts(output, run_id, item.path) if item.is_dir else {item.path}
+    return names
+
+
+def results(output: Path) -> dict[str, dict]:
+    """results.json by generator."""
+    found = [json.loads(p.read_text()) for p in (output / "store" / "condition").glob("*/results.json")]
+    return {entry["condition"]["generator"]: entry for entry in found}
+
+
+def test_runs_tags_params_and_metrics_are_as_designed(done):
+    output, _ = done
+    parents = {r.data.tags["augrun.generator"]: r for r in runs(output) if r.data.tags["augrun.kind"] == "condition"}
+    assert set(parents) == {"none", "ddsp"}
+    parent = parents["ddsp"]
+    assert parent.info.run_name == "jamendo_mood/ddsp/equal_duration/mobilenetv2_attention"
+    assert parent.info.status == "FINISHED"
+    tags = parent.data.tags
+    expected = {
+        "dataset": "jamendo_mood",
+        "generator": "ddsp",
+        "policy": "equal_duration",
+        "classifier": "mobilenetv2_attention",
+        "protocol": "official",
+        "representation": "logmel_jamendo",
+        "scale": "demo",
+        "data": "standin",
+    }
+    assert {name: tags[f"augrun.{name}"] for name in expected} == expected
+    assert len(tags["augrun.fingerprint"]) == 20
+    assert "augrun.commit" in tags
+    assert parent.data.params["policy.fraction"] == "0.1"
+    for metric in ("pr_auc_macro", "roc_auc_macro", "roc_auc_micro", "f1_argmax_macro", "f1_val_macro"):
+        for statistic in ("mean", "std", "ci_low", "ci_high"):
+            assert f"test/{metric}/{statistic}" in parent.data.metrics
+    children = [r for r in runs(output) if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == 2
+    means = [child.data.metrics["test/roc_auc_macro"] for child in children]
+    assert parent.data.metrics["test/roc_auc_macro/mean"] == pytest.approx(np.mean(means))
+    assert parent.data.metrics["test/roc_auc_macro/std"] == pytest.approx(np.std(means, ddof=1))
+    curve = client(output).get_metric_history(children[0].info.run_id, "train/loss")
+    assert len(curve) == 3  # two epochs of Adam, one of SGD
+    assert parents["none"].data.tags["augrun.policy"] == "none"
+    assert len(runs(output)) == 2 + 4
+
+
+def test_artifacts_are_as_designed(done):
+    output, _ = done
+    (parent,) = [
+        r for r in runs(output) if (r.data.tags["augrun.kind"], r.data.tags["augrun.generator"]) == ("condition", "ddsp")
+    ]
+    names = artifacts(output, parent.info.run_id)
+    assert {"results.json", "config.yaml"} <= names
+    assert {f"tables/comparison.{kind}" for kind in ("md", "csv", "tex", "json")} <= names
+    assert any(name.startswith("figures/") and name.endswith(".png") for name in names)
+    primes = {name for name in names if name.endswith("-prime.wav")}
+    samples = {name for name in names if name.endswith("-sample.wav")}
+    assert len(primes) == len(samples) == 8
+    place = Path(client(output).download_artifacts(parent.info.run_id, sorted(samples)[0]))
+    sound, rate = sf.read(place)
+    assert rate == 16000
+    assert len(sound) == 32000
+    assert np.abs(sound).max() > 0
+
+
+def test_results_json_is_as_designed(done):
+    output, _ = done
+    entry = results(output)["ddsp"]
+    assert entry["schema"] == 1
+    assert entry["condition"]["data"] == "standin"
+    assert [(t["fold"], t["trial"]) for t in entry["trials"]] == [("official", 0), ("official", 1)]
+    assert len({t["seed"] for t in entry["trials"]}) == 2
+    made = entry["generated"]
+    assert made["clips"] == pytest.approx(sum(made["seconds_per_class"].values()) / 2.0)
+    assert len(set(made["seconds_per_class"].values())) == 1, "the same seconds for every class"
+    folder = output / "store" / "condition" / entry["fingerprint"]
+    for trial in entry["trials"]:
+        with np.load(folder / trial["predictions"]) as file:
+            assert file["test_scores"].shape == (14, 14)
+            assert len(file["test_clips"]) == 14
+    summary = entry["summary"]["roc_auc_macro"]
+    assert set(summary) == {"mean", "std", "n", "ci_low", "ci_high", "std_over_folds"}
+    assert summary["n"] == 2
+    assert summary["std_over_folds"] is None
+
+
+def test_the_console_says_what_the_data_are_and_shows_the_comparison(done):
+    _, result = done
+    assert "a rendered stand-in, NOT the real corpus" in result.stderr
+    assert "baseline" in result.stdout
+    assert "ddsp" in result.stdout
+    assert "stand-in" in result.stdout
+
+
+def test_a_repeat_does_no_work_twice_and_imports_nothing_heavy(done, base):
+    output, first = done
+    before = {path: path.read_bytes() for path in (output / "store" / "condition").glob("*/results.json")}
+    count = len(runs(output))
+    script = (
+        "import sys; from augrun import cli; code = cli.run(sys.argv[1:]); "
+        "heavy = {'torch', 'pytorch_lightning', 'torchaudio', 'torchvision', 'sklearn'} & set(sys.modules); "
+        "print('heavy:', sorted(heavy), code)"
+    )
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AUGRUN_", "HYDRA_"))}
+    again = subprocess.run(
+        [sys.executable, "-c", script, *DDSP, "dataset=jamendo_mood", *base],
+        env={**clean, "AUGRUN_OUTPUT": str(output)},
+        cwd=output.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert "heavy: [] 0" in again.stdout, again.stdout + again.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(runs(output)) == count
+    table = [line for line in first.stdout.splitlines() if "baseline" in line or "ddsp" in line]
+    assert table
+    assert all(line in again.stdout for line in table)
+
+
+def test_adding_copy_costs_only_its_own_stages(done, base):
+    output, _ = done
+    store = output / "store"
+    before = {path for path in store.glob("*/*") if path.parent.name != "locks"}
+    result = augrun(output, "generator=copy", "dataset=jamendo_mood", *base)
+    assert result.returncode == 0, result.stderr
+    new = [path.parent.name for path in store.glob("*/*") if path not in before and path.parent.name != "locks"]
+    # Two trials: samples, their features, classifier and predictions each; one condition, one comparison.
+    assert sorted(new) == sorted(["samples", "features", "classifier", "predictions"] * 2 + ["condition", "comparison"])
+
+
+def test_a_sweep_goes_on_after_a_failure_and_ends_with_one_comparison(done, base):
+    output, _ = done
+    # The second row is legal but fails at work: its weights are no file of weights.
+    bad = output.parent / "weights.pt"
+    bad.write_bytes(b"no weights")
+    rows = ["generator=none,copy", f"classifier.weights=null,{bad}", "classifier.pretrained=false"]
+    rows += ["trials.count=1"]
+    result = augrun(output, "-m", "generator=none,copy", "trials.count=2", "dataset=jamendo_mood", *base)
+    assert result.returncode == 0, result.stderr
+    sweeps = [r for r in runs(output) if r.data.tags["augrun.kind"] == "sweep"]
+    assert len(sweeps) == 1
+    assert {f"tables/comparison.{kind}" for kind in ("md", "csv", "tex", "json")} <= artifacts(output, sweeps[0].info.run_id)
+
+    broken = [argument for argument in base if not argument.startswith("policy.fraction")]
+    result = augrun(output, "-m", "generator=copy,none", "dataset.tags=null,[nosuchtag]", "dataset=jamendo_mood", *broken)
+    assert result.returncode == 1, result.stderr
+    assert "2 of 4 jobs failed:" in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert "nosuchtag" in last
+    assert "Traceback" not in result.stderr
+    assert "copy" in result.stdout
+
+
+def wait_for(process: subprocess.Popen[str], appears, seconds: float = 300.0) -> None:
+    """Waits until `appears()` is true while the process runs."""
+    deadline = time.time() + seconds
+    while not appears():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.time() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("features/*.partial/features.f32", id="features"),
+        pytest.param("generator/*.partial/training/last.ckpt", id="generator"),
+        pytest.param("samples/*.partial/*.wav", id="samples"),
+        pytest.param("classifier/*.partial/*/last.ckpt", id="classifier"),
+    ],
+)
+def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(moment, done, base, tmp_path):
+    undisturbed, _ = done
+    output = tmp_path / "outputs"
+    process = start(output, *DDSP, "dataset=jamendo_mood", *base)
+    wait_for(process, lambda: any((output / "store").glob(moment)))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    result = augrun(output, *DDSP, "dataset=jamendo_mood", *base)
+    assert result.returncode == 0, result.stderr
+    assert "taken up where it was left" in result.stderr
+    ours, theirs = results(output)["ddsp"], results(undisturbed)["ddsp"]
+    assert ours["fingerprint"] == theirs["fingerprint"]
+    assert ours["trials"] == theirs["trials"]
+    for trial in ours["trials"]:
+        one = np.load(output / "store" / "condition" / ours["fingerprint"] / trial["predictions"])
+        two = np.load(undisturbed / "store" / "condition" / ours["fingerprint"] / trial["predictions"])
+        np.testing.assert_array_equal(one["test_scores"], two["test_scores"])
+    statuses = {r.info.status for r in runs(output)}
+    assert statuses == {"FINISHED"}
+
+
+def test_an_interrupted_run_is_marked_killed_and_goes_on(base, tmp_path):
+    output = tmp_path / "outputs"
+    process = start(output, "generator=none", "dataset=jamendo_mood", *base)
+    wait_for(process, lambda: any((output / "store").glob("classifier/*.partial/*/last.ckpt")))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on from here" in err
+    assert "Traceback" not in err
+    assert [r.info.status for r in runs(output)] == ["KILLED"]
+    result = augrun(output, "generator=none", "dataset=jamendo_mood", *base)
+    assert result.returncode == 0, result.stderr
+    assert {r.info.status for r in runs(output)} == {"FINISHED"}
+
+
+def test_a_failed_run_is_marked_failed(base, tmp_path):
+    output = tmp_path / "outputs"
+    bad = tmp_path / "weights.pt"
+    bad.write_bytes(b"no weights")
+    arguments = ["classifier.width=1.0", "classifier.pretrained=true", f"classifier.weights={bad}"]
+    result = augrun(output, "generator=none", "dataset=jamendo_mood", *base, *arguments)
+    assert result.returncode in (1, 2)
+    assert "classifier.pretrained=false" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [r.info.status for r in runs(output)] == ["FAILED"]
+    assert not list((output / "store").glob("classifier/*"))
