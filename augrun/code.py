@@ -169,14 +169,16 @@ def _resolve(tree: ast.Module, module: str, name: str) -> str | None:
 
 
 def _literal(node: ast.expr) -> Any:
-    """A default's value; `field(default_factory=list)` and the like count as their empty value."""
+    """A default's value; its source where that is not a literal."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) in ("field", "dataclasses.field"):
         for keyword in node.keywords:
             if keyword.arg == "default":
                 return _literal(keyword.value)
             if keyword.arg == "default_factory":
-                return {"list": [], "dict": {}, "tuple": ()}.get(ast.unparse(keyword.value), ...)
+                empty = {"list": [], "dict": {}, "tuple": ()}
+                made = keyword.value
+                return _literal(made.body) if isinstance(made, ast.Lambda) else empty.get(ast.unparse(made), ast.unparse(made))
     try:
         return ast.literal_eval(node)
     except ValueError:
-        return ...
+        return ast.unparse(node)

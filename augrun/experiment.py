@@ -54,6 +54,8 @@ def run(config: Mapping[str, Any]) -> Path:
 
     if reference is not None:
         compare(config, [("baseline", reference), (condition.names["generator"], folder)], of=folder)
+    elif recorder.problem:
+        log.warning(recorder.closing_line())
     return folder
 
 
@@ -62,9 +64,11 @@ def record(condition: Condition) -> Path:
 
     def write(folder: Path) -> dict[str, Any]:
         from augrun import record
+        from augrun.tracking_parts import commit
 
         return record.write(
             folder,
+            {"title": condition.title, "commit": commit()},
             condition.names,
             condition.stage.fingerprint,
             condition.config,

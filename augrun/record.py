@@ -1,10 +1,12 @@
 """What a condition leaves behind: `results.json`, predictions, tables, figures and sounds, in one folder.
 
     results.json        metrics by fold and trial, their summary, what was generated
-    record.json         what tracking needs beside it: tags, and where each child's curves are
+    record.json         the run's title and the commit it was made with, for tracking
     config.yaml         the resolved configuration
     predictions/        scores on the test part, one npz a fold and trial
-    figures/            per-class bars or confusion matrix, learning curves, spectrograms
+    per_class.json      the main metric of each class, by trial
+    curves/             each classifier's learning curves
+    figures/            confusion matrix (one class a clip), learning curves, spectrograms
     audio/              some primes and samples side by side
 """
 
@@ -31,6 +33,7 @@ PAIRS = 8
 
 def write(
     folder: Path,
+    about: Mapping[str, str],
     names: Mapping[str, str],
     fingerprint: str,
     config: Mapping[str, Any],
@@ -42,6 +45,7 @@ def write(
 
     Args:
         folder: where.
+        about: the run's title, and the commit it was made with.
         names: the condition: dataset, generator, policy, classifier, protocol, representation, scale, data.
         fingerprint: of the condition.
         config: the resolved configuration.
@@ -84,10 +88,57 @@ def write(
         "generated": generated_account([s for s in samples if s is not None], label_set.names),
     }
     write_text(folder / "results.json", json.dumps(results, indent=1))
+    write_text(folder / "record.json", json.dumps(dict(about)))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    keep_sounds(folder, samples[0])
-    draw(folder, scored, histories)
+    pairs = keep_sounds(folder, samples[0])
+    draw(folder, names["data"], scored, histories, pairs)
     return {metric: value["mean"] for metric, value in results["summary"].items()}
+
+
+def draw(
+    folder: Path,
+    data: str,
+    scored: Sequence[Scored],
+    histories: Sequence[Path],
+    pairs: Sequence[tuple[str, Path, Path]],
+) -> None:
+    """Writes `per_class.json` and the figures."""
+    from augrun.evaluation import metrics
+    from augrun.reports import figures
+    from augrun.reports.tables import DATA
+
+    label_set = scored[0].test.label_set
+    note = DATA[data]
+    metric = "pr_auc" if label_set.multilabel else "recall_argmax"
+    by_trial = {entry.trial: [e.per_class(metric) for e in scored if e.trial == entry.trial] for entry in scored}
+    first = [entry for entry in scored if entry.trial == scored[0].trial]
+    account = {
+        "metric": metric,
+        "support": np.sum([entry.test.targets().sum(axis=0) for entry in first], axis=0).astype(int).tolist(),
+        "trials": [
+            [None if np.isnan(value) else float(value) for value in mean_of_defined(np.array(values))]
+            for values in by_trial.values()
+        ],
+    }
+    write_text(folder / "per_class.json", json.dumps(account))
+    if not label_set.multilabel:
+        counts = np.sum([metrics.confusion(e.load(), e.test.first_labels()) for e in scored], axis=0)
+        figures.confusion(counts, label_set.names, folder / "figures" / "confusion.png", note=note)
+    curves = {
+        f"fold {entry.fold}, trial {entry.trial}": json.loads(history.read_text(encoding="utf-8"))
+        for entry, history in zip(scored, histories, strict=True)
+    }
+    figures.learning_curves(curves, folder / "figures" / "learning_curves.png", note=note)
+    if pairs:
+        figures.spectrograms(pairs, folder / "figures" / "spectrograms.png", note=note)
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is not NaN; NaN where nothing is."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    total = np.where(defined, values, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

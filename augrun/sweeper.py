@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from augrun.errors import AugrunError, RequestError
+from augrun.schema import GROUPS
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,12 @@ class Row:
     @property
     def label(self) -> str:
         return " ".join(self.overrides)
+
+    def name(self, varying: set[str]) -> str:
+        """What tells this row from the others; a group's choice speaks for itself."""
+        told = [override for override in self.overrides if override.split("=")[0] in varying] or self.overrides[:1]
+        groups = [o.split("=", 1)[1] if o.split("=")[0].lstrip("+") in GROUPS else o for o in told]
+        return ", ".join(groups) or "defaults"
 
 
 @dataclass
@@ -147,9 +154,11 @@ def _row(overrides: list[str], result: JobReturn) -> Row:
 def _compare(rows: list[Row], config: dict[str, Any]) -> None:
     from augrun import experiment
 
-    done = [row for row in rows if row.folder is not None]
+    first = rows[0].overrides
+    varying = {o.split("=")[0] for row in rows for o in row.overrides if o not in first}
+    done = [(row.name(varying), row.folder) for row in rows if row.folder is not None]
     if done:
-        experiment.compare(config, [(row.label, row.folder) for row in done if row.folder])
+        experiment.compare(config, done)
 
 
 def finish() -> int:

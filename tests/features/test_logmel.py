@@ -29,6 +29,7 @@ QUIET = Hardware(workers=2, progress=False)
 def configured(name: str) -> LogMel:
     values = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     assert values.pop("_target_") == "augrun.features.logmel.LogMel"
+    values.pop("name", None)
     return LogMel(**values)
 
 

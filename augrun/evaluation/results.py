@@ -1,0 +1,124 @@
+"""From predictions to `results.json`: metrics of every fold and trial, and their summary over trials."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augrun.corpora.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one fold and trial.
+
+    Attributes:
+        fold: the fold's name.
+        trial: the trial's number, from 0.
+        seed: the trial's seed.
+        predictions: the npz file with `test_scores` and `validation_scores`, shape (clips, classes).
+        validation: the fold's validation part.
+        test: the fold's test part.
+    """
+
+    fold: str
+    trial: int
+    seed: int
+    predictions: Path
+    validation: Corpus
+    test: Corpus
+
+    def load(self, part: str = "test") -> np.ndarray:
+        """The scores of a part."""
+        with np.load(self.predictions) as file:
+            return file[f"{part}_scores"]
+
+    def metrics(self) -> dict[str, float]:
+        """All metrics of the test part; thresholds come from the validation part."""
+        from augrun.evaluation import metrics  # brings torch, which a repeat does without
+
+        return metrics.evaluate(
+            self.load(),
+            self.test.targets(),
+            self.test.first_labels(),
+            multilabel=self.test.label_set.multilabel,
+            validation=(self.load("validation"), self.validation.targets()) if len(self.validation) else None,
+        )
+
+    def per_class(self, metric: str) -> np.ndarray:
+        """A metric of each class on the test part, shape (classes,); NaN where it is undefined."""
+        from augrun.evaluation import metrics
+
+        labels = self.test.first_labels()
+        multilabel = self.test.label_set.multilabel
+        return metrics.per_class(self.load(), self.test.targets(), labels, multilabel=multilabel)[metric]
+
+
+def trial_seed(seed: int, trial: int) -> int:
+    """The seed of a trial: distinct for every trial, unrelated between seeds, 31 bits."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{trial}".encode()).digest()[:4], "big") >> 1
+
+
+def trial_means(trials: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
+    """The metric of each trial, averaged over its folds; shape (trials,)."""
+    numbers = sorted({entry["trial"] for entry in trials})
+    return np.array([np.mean(_values(trials, metric, number)) for number in numbers], dtype=np.float64)
+
+
+def _values(trials: Sequence[Mapping[str, Any]], metric: str, trial: int) -> list[float]:
+    return [e["metrics"][metric] for e in trials if e["trial"] == trial and e["metrics"].get(metric) is not None]
+
+
+def summarise(trials: Sequence[Mapping[str, Any]], confidence: float = 0.95) -> dict[str, dict[str, float | int | None]]:
+    """Mean, spread and interval of each metric over trials.
+
+    A trial's metric is the mean over its folds. `std` is the sample standard deviation over trials, the
+    interval Student's t over trials; both are null for a single trial. `std_over_folds` is the standard
+    deviation over folds within a trial, averaged over trials; null for a single fold.
+
+    Args:
+        trials: entries with `fold`, `trial` and `metrics`.
+        confidence: the interval's level.
+    """
+    from scipy import stats
+
+    summary: dict[str, dict[str, float | int | None]] = {}
+    for metric in trials[0]["metrics"]:
+        means = trial_means(trials, metric)
+        count = len(means)
+        mean = float(means.mean())
+        std = float(means.std(ddof=1)) if count > 1 else None
+        half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * std / math.sqrt(count) if std is not None else None
+        spreads = [
+            float(np.std(values, ddof=1))
+            for number in sorted({entry["trial"] for entry in trials})
+            if len(values := _values(trials, metric, number)) > 1
+        ]
+        summary[metric] = {
+            "mean": mean,
+            "std": std,
+            "n": count,
+            "ci_low": None if half is None else mean - half,
+            "ci_high": None if half is None else mean + half,
+            "std_over_folds": float(np.mean(spreads)) if spreads else None,
+        }
+    return summary
+
+
+def generated_account(samples: Sequence[Corpus], names: Sequence[str]) -> dict[str, Any]:
+    """Clips and seconds made, per fold and trial on average: `results.json`'s `generated`."""
+    made = [corpus for corpus in samples if len(corpus)]
+    if not made:
+        return {"clips": 0, "seconds": 0.0, "seconds_per_class": {}}
+    per_class = np.mean([corpus.seconds_per_class() for corpus in made], axis=0)
+    return {
+        "clips": float(np.mean([len(corpus) for corpus in made])),
+        "seconds": float(np.mean([corpus.seconds for corpus in made])),
+        "seconds_per_class": {name: float(value) for name, value in zip(names, per_class, strict=True)},
+    }

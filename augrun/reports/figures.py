@@ -1,0 +1,252 @@
+"""Figures of conditions, as PNG: confusion, classes, learning curves, primes beside samples.
+
+Drawn on matplotlib's figure objects, never through pyplot, so that nothing global is touched and no display is needed.
+Every figure takes a `note`, such as "stand-in data, demo scale", that is printed in its corner.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 120
+INK, FAINT = "#22272e", "#8a929c"
+#: The reference first, then whatever is compared with it; colours that the colour-blind tell apart (Okabe and Ito).
+COLOURS = ("#8a929c", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float], note: str) -> Iterator[Figure]:
+    """A figure of `size` inches that is written to `path`, whole or not at all."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        if note:
+            figure.supxlabel(note, x=0.995, ha="right", fontsize=7, color=FAINT)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            figure.savefig(beside, format="png", metadata={"Software": None})
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def confusion(counts: np.ndarray, names: Sequence[str], path: Path, title: str = "Confusion", note: str = "") -> None:
+    """A confusion matrix: each true class's clips, in per cent of that class, by the class they were taken for.
+
+    Args:
+        counts: shape (classes, classes), true class by row.
+        names: class names.
+        path: where the PNG goes.
+        title: above the matrix.
+        note: in the corner.
+    """
+    classes = len(names)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    brightest = 100 if classes <= 8 else max(20, 10 * math.ceil(10 * shares.max()))  # many classes, small shares
+    side = min(3.2 + 0.62 * classes, 4.5 + 0.2 * classes)
+    with _figure(path, (side + 0.9, side), note) as figure:
+        axes = figure.subplots()
+        image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=brightest)
+        size = 9 if classes <= 20 else 6.5
+        axes.set_xticks(range(classes), names, rotation=90 if classes > 12 else 35, fontsize=size)
+        if classes <= 12:
+            for label in axes.get_xticklabels():
+                label.set_horizontalalignment("right")
+                label.set_rotation_mode("anchor")
+        axes.set_yticks(
+            range(classes), [f"{name} ({int(n)})" for name, n in zip(names, totals[:, 0], strict=True)], fontsize=size
+        )
+        axes.set(xlabel="taken for", ylabel="true class (clips)", title=title)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        if classes <= 16:
+            for row, column in np.ndindex(classes, classes):
+                shade = "white" if 100 * shares[row, column] > 0.6 * brightest else INK
+                text = f"{100 * shares[row, column]:.0f}" if totals[row, 0] else "–"
+                axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if classes <= 8 else 7)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02)
+        bar.set_label("% of the true class")
+        bar.outline.set_visible(False)
+
+
+def per_class(
+    values: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    path: Path,
+    metric: str,
+    support: np.ndarray | None = None,
+    note: str = "",
+) -> None:
+    """One bar a class and condition.
+
+    Args:
+        values: for each condition, the reference first, shape (classes,) or (trials, classes): with several trials the
+            bar is their mean and a line spans them. NaN where a class is undefined.
+        names: class names.
+        path: where the PNG goes.
+        metric: what is shown, e.g. `pr_auc`.
+        support: test clips of each class, shape (classes,), put behind the names.
+        note: in the corner.
+    """
+    classes, conditions = len(names), list(values)
+    stacked = {label: np.atleast_2d(np.asarray(array, dtype=float)) for label, array in values.items()}
+    shown = [f"{name} ({int(support[k])})" if support is not None else name for k, name in enumerate(names)]
+    columns = 1 if classes <= 24 else 2
+    rows = math.ceil(classes / columns)
+    thickness = 0.8 / len(conditions)
+    size = (6.5 if columns == 1 else 10.0, 1.3 + rows * (0.14 + 0.13 * len(conditions)))
+    top = max((np.nanmax(array) for array in stacked.values() if np.isfinite(array).any()), default=1.0)
+    with _figure(path, size, note) as figure:
+        panels = np.atleast_1d(figure.subplots(1, columns, sharex=True))
+        for panel, axes in enumerate(panels):
+            part = np.arange(panel * rows, min(classes, (panel + 1) * rows))
+            for place, label in enumerate(conditions):
+                at = np.arange(len(part)) + (place - (len(conditions) - 1) / 2) * thickness
+                _bars(axes, at, stacked[label][:, part], 0.92 * thickness, COLOURS[place % len(COLOURS)], label)
+            axes.set_yticks(range(len(part)), [shown[k] for k in part])
+            axes.set_ylim(rows - 0.4, -0.6)
+            axes.set_xlim(0, min(1.0, top * 1.08) if top > 0 else 1.0)
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="x", color="#e3e6ea", linewidth=0.8)
+            axes.set_axisbelow(True)
+            axes.spines["left"].set_visible(False)
+            axes.set_xlabel(metric)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(labels)))
+
+
+def _bars(axes: Axes, at: np.ndarray, trials: np.ndarray, height: float, colour: str, label: str) -> None:
+    """Horizontal bars of the mean over trials, and a line over their range; shape of `trials` (trials, bars)."""
+    defined = np.isfinite(trials)
+    mean = np.where(defined, trials, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
+    axes.barh(at, mean, height, color=colour, label=label)
+    if len(trials) > 1:
+        low, high = np.where(defined, trials, np.inf).min(axis=0), np.where(defined, trials, -np.inf).max(axis=0)
+        known = np.isfinite(low)
+        axes.hlines(at[known], low[known], high[known], color=INK, linewidth=0.9)
+
+
+def learning_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, note: str = "") -> None:
+    """Losses on the left, validation metrics on the right; one line a fold and trial, and their mean drawn strong.
+
+    Args:
+        histories: for each fold and trial, the content of its `history.json`.
+        path: where the PNG goes.
+        note: in the corner.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    keys = list(dict.fromkeys(key for history in histories.values() for entry in history for key in entry))
+    losses = [key for key in keys if key.endswith("loss")]
+    metrics = [key for key in keys if key.startswith("validation/") and key not in losses][:4]
+    panels = [(name, group) for name, group in (("Loss", losses), ("Validation", metrics)) if group]
+    with _figure(path, (4.6 * max(1, len(panels)), 3.2), note) as figure:
+        for axes, (name, group) in zip(np.atleast_1d(figure.subplots(1, max(1, len(panels)))), panels, strict=False):
+            for place, key in enumerate(group):
+                _curves(axes, list(histories.values()), key, COLOURS[(place + 1) % len(COLOURS)], name)
+            axes.set(title=name, xlabel="epoch")
+            axes.grid(color="#e3e6ea", linewidth=0.8)
+            axes.set_axisbelow(True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.legend(fontsize=8)
+
+
+def _curves(axes: Axes, histories: Sequence[Sequence[Mapping[str, Any]]], key: str, colour: str, group: str) -> None:
+    """Every history's curve of `key`, faint, and the mean of those that have it at an epoch."""
+    points: dict[float, list[float]] = {}
+    for history in histories:
+        curve = [(entry["epoch"], entry[key]) for entry in history if key in entry and math.isfinite(entry[key])]
+        for epoch, value in curve:
+            points.setdefault(epoch, []).append(value)
+        if len(histories) > 1 and curve:
+            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.7, alpha=0.35)
+    epochs = sorted(points)
+    label = key.removeprefix("validation/") if group == "Validation" else key.removesuffix("/loss")
+    mark = "o" if len(epochs) == 1 else None
+    axes.plot(epochs, [np.mean(points[e]) for e in epochs], color=colour, linewidth=1.8, label=label, marker=mark)
+
+
+def spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path, note: str = "") -> None:
+    """Primes and the samples made from them, side by side on one scale of frequency and level.
+
+    Args:
+        pairs: class name, sound file of the prime, sound file of the sample.
+        path: where the PNG goes.
+        note: in the corner.
+    """
+    from augrun import audio
+    from augrun.features.logmel import LogMel
+
+    rate = 16000
+    mel = LogMel(
+        rate, 1024, 256, 1024, 96, 30.0, 8000.0, symmetric=False, scale="db10", floor_db=-100.0, resampling="sinc"
+    )
+    with _figure(path, (8.5, 0.7 + 1.75 * len(pairs)), note) as figure:
+        grid = np.atleast_2d(figure.subplots(len(pairs), 2, sharey=True))
+        image = None
+        for axes, (name, *files) in zip(grid, pairs, strict=True):
+            matrices = [mel.transform(audio.read(file, rate)) for file in files]
+            peak = max(float(matrix.max()) for matrix in matrices)
+            longest = max(len(matrix) for matrix in matrices) * mel.seconds_per_frame
+            for one, matrix, what in zip(axes, matrices, ("prime", "sample"), strict=True):
+                seconds = len(matrix) * mel.seconds_per_frame
+                extent = (0.0, seconds, -0.5, mel.bands - 0.5)
+                image = one.imshow(
+                    matrix.T - peak, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-70, vmax=0
+                )
+                one.set_xlim(0, longest)
+                one.set_facecolor("#f3f4f6")  # beyond the end there is no silence, but nothing
+                one.set_title(f"{name}: {what}", fontsize=9)
+                one.spines[:].set_visible(False)
+            _frequency_ticks(axes[0], mel.bands, mel.f_min, mel.f_max)
+        for one in grid[-1]:
+            one.set_xlabel("seconds")
+        if image is not None:
+            bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 2 / len(pairs)), aspect=25, pad=0.01)
+            bar.set_label("dB below the loudest")
+            bar.outline.set_visible(False)
+
+
+def _frequency_ticks(axes: Axes, bands: int, low: float, high: float) -> None:
+    """Ticks in Hz on an axis of mel bands (Slaney's scale)."""
+
+    def to_mel(hz: float) -> float:
+        return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000) / math.log(6.4)
+
+    wanted = (250, 1000, 4000)
+    places = [(to_mel(hz) - to_mel(low)) / (to_mel(high) - to_mel(low)) * (bands + 1) - 1 for hz in wanted]
+    axes.set_yticks(places, ["250 Hz", "1 kHz", "4 kHz"])

@@ -1,0 +1,261 @@
+"""Conditions side by side: one table, rendered for people, papers and programs.
+
+Every rendering says on which data its figures were measured: a stand-in must never pass for the real corpus.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from augrun.stages import write_text
+
+MULTILABEL = tuple(
+    f"{metric}_{average}" for average in ("macro", "micro") for metric in ("f1_argmax", "f1_val", "pr_auc", "roc_auc")
+)
+SINGLE_LABEL = ("uar", "war", "f1_macro", "pr_auc_macro", "roc_auc_macro")
+
+#: What every rendering says of each kind of data.
+DATA = {
+    "standin": "Data: a rendered STAND-IN, not the real corpus. These figures say nothing about the real one.",
+    "published": "Data: the corpus as published.",
+    "other": "Data: a corpus that is not the published one.",
+    "mixed": "Data: the rows were measured on different data; see the column `data` of the CSV.",
+}
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One condition.
+
+    Attributes:
+        name: the row's name.
+        condition: its choices, as in `results.json`.
+        measured: for each column `mean`, `std`, `n`, `ci_low`, `ci_high` and `p`, null where there is none.
+        published: for each column the published value, null where there is none.
+    """
+
+    name: str
+    condition: Mapping[str, Any]
+    measured: Mapping[str, Mapping[str, float | None]]
+    published: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of conditions, columns of metrics.
+
+    Attributes:
+        name: e.g. `sweep` or `godwin2021_table3a`.
+        rows: the conditions, in order.
+        columns: the metrics, in order.
+        reference: the name of the row that differences are counted from; None where there is none.
+        highlight: `best` marks the highest mean of each column, `above_reference` whatever beats the reference.
+        footnotes: what a reader must know.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...]
+    reference: str | None
+    highlight: Literal["best", "above_reference", "none"] = "best"
+    footnotes: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(
+        name: str,
+        results: Sequence[tuple[str, Mapping[str, Any]]],
+        *,
+        columns: Sequence[str] | None = None,
+        reference: str | None = None,
+        highlight: Literal["best", "above_reference", "none"] = "best",
+        published: Mapping[str, Mapping[str, float | None]] | None = None,
+        p_values: Mapping[str, Mapping[str, float | None]] | None = None,
+        footnotes: Sequence[str] = (),
+    ) -> Table:
+        """A table of stored results.
+
+        Args:
+            name: the table's name.
+            results: each row's name and the content of its `results.json`.
+            columns: metrics; by default those that suit the classes (single- or multi-label) and were measured.
+            reference: a row's name; by default the first row without a generator.
+            highlight: which figures stand out.
+            published: published values by row and column.
+            p_values: of the difference from the reference, by row and column.
+            footnotes: further lines; with published values, how their data differ from the data measured on.
+
+        Raises:
+            ValueError: there are no rows, a name is there twice, no row is called `reference`, or published values
+                come without a footnote.
+        """
+        names = [row for row, _ in results]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"table {name}: rows must be there, and have names of their own: {names}")
+        if reference is not None and reference not in names:
+            raise ValueError(f"table {name}: no row is called {reference!r}, only {names}")
+        if published and not footnotes:
+            raise ValueError(f"table {name}: published values want a footnote that says how the data differ")
+        if reference is None:
+            plain = [row for row, result in results if result["condition"].get("generator") == "none"]
+            reference = plain[0] if plain else None
+        columns = tuple(columns) if columns else _columns(results)
+        rows = tuple(
+            Row(
+                row,
+                dict(result["condition"]),
+                {c: _measured(result, c, ((p_values or {}).get(row) or {}).get(c)) for c in columns},
+                {c: ((published or {}).get(row) or {}).get(c) for c in columns},
+            )
+            for row, result in results
+        )
+        return Table(name, rows, columns, reference, highlight, (*_provenance(rows, results), *footnotes))
+
+    @property
+    def data(self) -> str:
+        """`standin`, `published`, `other`, or `mixed` where rows differ."""
+        return _common(row.condition.get("data", "other") for row in self.rows)
+
+    @property
+    def scale(self) -> str:
+        """`demo`, `paper`, or `mixed` where rows differ."""
+        return _common(row.condition.get("scale", "demo") for row in self.rows)
+
+    def reference_of(self, row: Row) -> Row | None:
+        """The row that `row` is compared with: without a generator, but else alike; None where there is none.
+
+        The table's reference serves where dataset, protocol and scale agree, so that differences within one corpus
+        are counted, never those between two.
+        """
+        first = next((other for other in self.rows if other.name == self.reference), None)
+        alike = ("dataset", "protocol", "scale", "data", "classifier", "representation")
+        plain = [other for other in self.rows if other.condition.get("generator") == "none"]
+        for candidate, keys in [(other, alike) for other in plain] + ([(first, alike[:4])] if first else []):
+            if all(candidate.condition.get(key) == row.condition.get(key) for key in keys):
+                return None if candidate is row else candidate
+        return None
+
+    def difference(self, row: Row, column: str) -> float | None:
+        """The difference of the row's mean from that of its reference row."""
+        reference = self.reference_of(row)
+        if reference is None:
+            return None
+        mine, its = row.measured[column]["mean"], reference.measured[column]["mean"]
+        return None if mine is None or its is None else mine - its
+
+    def stands_out(self, row: Row, column: str) -> bool:
+        """Whether the highlight rule marks this figure."""
+        mean = row.measured[column]["mean"]
+        if mean is None or self.highlight == "none":
+            return False
+        if self.highlight == "above_reference":
+            return (self.difference(row, column) or 0.0) > 0
+        means = [other.measured[column]["mean"] for other in self.rows]
+        present = [value for value in means if value is not None]
+        return len(present) > 1 and mean == max(present)
+
+    def json(self) -> dict[str, Any]:
+        """The table as plain data."""
+        return {
+            "name": self.name,
+            "reference": self.reference,
+            "data": self.data,
+            "scale": self.scale,
+            "rows": [
+                {
+                    "row": row.name,
+                    "condition": dict(row.condition),
+                    "published": dict(row.published),
+                    "measured": {column: dict(values) for column, values in row.measured.items()},
+                }
+                for row in self.rows
+            ],
+            "footnotes": list(self.footnotes),
+        }
+
+    def csv(self) -> str:
+        """One line a row; for each metric mean, std, n, interval, difference from the reference, p and published."""
+        parts = ("mean", "std", "n", "ci_low", "ci_high", "difference", "p", "published")
+        choices = list(dict.fromkeys(key for row in self.rows for key in row.condition))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["row", *choices, *(f"{column} {part}" for column in self.columns for part in parts)])
+        for row in self.rows:
+            line: list[Any] = [row.name, *(row.condition.get(key, "") for key in choices)]
+            for column in self.columns:
+                values = dict(row.measured[column])
+                values |= {"difference": self.difference(row, column), "published": row.published[column]}
+                line += ["" if values[part] is None else values[part] for part in parts]
+            writer.writerow(line)
+        return text.getvalue()
+
+    def write(self, folder: Path, stem: str = "comparison") -> None:
+        """Writes `stem.md`, `.csv`, `.tex`, `.json` and `.txt` into `folder`."""
+        from augrun.reports import renderings
+
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / f"{stem}.md", renderings.markdown(self))
+        write_text(folder / f"{stem}.csv", self.csv())
+        write_text(folder / f"{stem}.tex", renderings.latex(self))
+        write_text(folder / f"{stem}.txt", renderings.text(self))
+        write_text(folder / f"{stem}.json", json.dumps(self.json(), indent=1, ensure_ascii=False) + "\n")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure as tables show it."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference, with its sign."""
+    return "" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _columns(results: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """The metrics that suit the classes and that some row has."""
+    wanted: list[str] = []
+    for _, result in results:
+        single = not result["multilabel"] if "multilabel" in result else "uar" in result["summary"]
+        wanted += [column for column in (SINGLE_LABEL if single else MULTILABEL) if column in result["summary"]]
+    return tuple(dict.fromkeys(wanted))
+
+
+def _measured(result: Mapping[str, Any], column: str, p: float | None) -> dict[str, float | None]:
+    summary = result["summary"].get(column) or {}
+    values = {key: summary.get(key) for key in ("mean", "std", "n", "ci_low", "ci_high")}
+    return {key: None if value != value else value for key, value in values.items()} | {"p": p}  # nan is no number
+
+
+def _common(values: Any) -> str:
+    different = set(values)
+    return different.pop() if len(different) == 1 else "mixed"
+
+
+def _provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The footnotes that every table carries: the data, the scale, the trials."""
+    data = _common(row.condition.get("data", "other") for row in rows)
+    lines = [DATA[data]]
+    if data == "mixed" and any(row.condition.get("data") == "standin" for row in rows):
+        lines.append("Some rows were measured on a rendered STAND-IN, not on the real corpus.")
+    scale = _common(row.condition.get("scale", "demo") for row in rows)
+    sizes = {"demo": "reduced sizes for demonstration", "paper": "the published sizes"}
+    lines.append(f"Scale: {scale}{f' ({sizes[scale]})' if scale in sizes else ''}.")
+    trials = _counted("trial", [len({entry["trial"] for entry in result["trials"]}) for _, result in results])
+    folds = _counted("fold", [len({entry["fold"] for entry in result["trials"]}) for _, result in results])
+    mean_of = "" if folds == "1 fold" else f"; a trial's figure is the mean over {folds}"
+    if trials == "1 trial":
+        lines.append(f"1 trial, hence no spread over trials and no interval{mean_of}.")
+    else:
+        lines.append(f"Mean ± standard deviation over {trials}, with Student's interval{mean_of}.")
+    return lines
+
+
+def _counted(what: str, counts: Sequence[int]) -> str:
+    different = sorted(set(counts))
+    return f"{' or '.join(map(str, different))} {what}{'' if different == [1] else 's'}"

@@ -1,0 +1,330 @@
+"""The only module, with its part `tracking_run`, that talks to MLflow.
+
+MLflow is a view: what a condition left in the store is what is sent. A condition's run is found by its fingerprint, so
+a repeat adds nothing, and one that was killed is taken up again. `Run.log_condition` is the one way from a stored
+condition into MLflow, for a run that has just ended as for `sync`. With the server down nothing is lost: the work goes
+on, the end says so, and `augrun store sync` sends what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from augrun.errors import AugrunError, RequestError
+from augrun.stages import write_text
+from augrun.tracking_parts import (
+    absolute_uri,
+    commit,
+    file_name,
+    first_line,
+    is_dead,
+    process,
+    provenance,
+    read_json,
+    short,
+    sigterm_raises,
+)
+from augrun.tracking_run import TAG_LENGTH, Run, by
+from augrun.tracking_ui import require_port, serve
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+log = logging.getLogger(__name__)
+
+DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
+ARTIFACT_FILES, ARTIFACT_FOLDERS = ("results.json", "config.yaml"), ("tables", "figures", "audio")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where MLflow's runs go.
+
+    Attributes:
+        uri: a tracking server (`http://…`) or database (`sqlite:///…`); None keeps a database and the artifacts
+            under the output root.
+        experiment: MLflow's experiment; None is the dataset's name, or the published table's.
+        timeout_s: how long to wait for a server's answer.
+    """
+
+    uri: str | None = None
+    experiment: str | None = None
+    timeout_s: Annotated[int, "[1, inf)"] = 10
+
+
+class Recorder:
+    """Sends what conditions leave behind to one experiment.
+
+    Args:
+        settings: where to; `experiment` is set.
+        output: the output root, absolute.
+    """
+
+    def __init__(self, settings: Tracking, output: Path) -> None:
+        self.settings = settings
+        self.output = output.resolve()
+        self.uri = absolute_uri(settings.uri, self.output)
+        self.problem: str | None = None
+        self.sent = 0
+
+    @property
+    def server(self) -> bool:
+        """Whether a server keeps the runs (and their artifacts), not a database that this process opens itself."""
+        return self.uri.startswith(("http:", "https:", "databricks"))
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client; importing it takes a second or two."""
+        retries = "1"
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self.settings.timeout_s))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", retries)
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic", "urllib3"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with self.lock("database"):  # creating a database from several processes at once crashes most of them
+            client = MlflowClient(tracking_uri=self.uri)
+            if not self.server:
+                client.search_experiments(max_results=1)
+        return client
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment; created, or brought back where somebody deleted it."""
+        name = self.settings.experiment or "augrun"
+        with self.lock("experiment"):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                place = None if self.server else (self.output / ARTIFACTS / file_name(name)).as_uri()
+                return str(self.client.create_experiment(name, artifact_location=place))
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def lock(self, name: str) -> Any:
+        """A lock between the processes that share an output root."""
+        from filelock import FileLock
+
+        folder = self.output / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"tracking-{name}.lock")
+
+    @contextmanager
+    def guard(self, doing: str) -> Iterator[None]:
+        """Notes what is wrong with the server, once on the console, instead of stopping the work."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            if self.problem is None:
+                log.warning("MLflow at %s fails (%s); the run goes on without it", self.uri, doing)
+            self.problem = f"{doing}: {first_line(error)}"
+            log.debug("tracking", exc_info=True)
+
+    def prepare(self) -> None:
+        """What must be there before jobs start side by side: the database and the experiment."""
+        with self.guard("preparing"):
+            self.reap([self.experiment_id])
+
+    def reap(self, experiments: Sequence[str]) -> int:
+        """Marks KILLED what claims to run although its process on this host is gone; returns how many."""
+        found = self.search("attributes.status = 'RUNNING' AND tags.`augrun.process` LIKE '%'", experiments)
+        stale = [run for run in found if is_dead(run.data.tags["augrun.process"])]
+        for run in stale:
+            self.client.set_terminated(run.info.run_id, status="KILLED")
+        return len(stale)
+
+    def reap_everywhere(self) -> None:
+        """`reap` over all experiments."""
+        with self.guard("looking for dead runs"):
+            self.reap([experiment.experiment_id for experiment in self.client.search_experiments()])
+
+    def search(self, wanted: str, experiments: Sequence[str] | None = None) -> list[MlflowRun]:
+        """Every run that fits, oldest first."""
+        runs: list[MlflowRun] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                list(experiments or [self.experiment_id]), wanted, order_by=["start_time ASC"], page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    @contextmanager
+    def running(
+        self, fingerprint: str, title: str, names: Mapping[str, str], config: Mapping[str, Any]
+    ) -> Iterator[Run]:
+        """The parent run of a condition: RUNNING inside; then FINISHED, FAILED or, when interrupted, KILLED.
+
+        Args:
+            fingerprint: of the condition; a run that has it is taken up, and left alone when it is finished.
+            title: the run's name.
+            names: the condition (dataset, generator, …, data), for the tags.
+            config: the resolved configuration, for the parameters.
+        """
+        run = Run(self, fingerprint, title, names, config)
+        with self.guard("starting a run"):
+            self.reap([self.experiment_id])
+            run.begin()
+        status = "FAILED"
+        try:
+            with sigterm_raises():
+                yield run
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            status = "KILLED"
+            raise
+        finally:
+            with self.guard("ending a run"):
+                run.end(status)
+
+    def add_comparison(self, of: Path, folder: Path) -> None:
+        """Adds a comparison's tables and figures to the run of the condition in `of`."""
+        fingerprint = json.loads((of / "results.json").read_text(encoding="utf-8"))["fingerprint"]
+        with self.guard("sending a comparison"), self.lock(fingerprint):
+            for found in self.search(by(fingerprint, "condition")):
+                if found.data.tags.get("augrun.comparison") != folder.name:
+                    self.send_folder(found.info.run_id, folder)
+                    self.client.set_tag(found.info.run_id, "augrun.comparison", folder.name)
+                return
+        self._keep_for_later({"of": str(of), "folder": str(folder)})
+
+    def comparison(self, name: str, fingerprint: str, folder: Path) -> None:
+        """A run of its own for the comparison at the end of a sweep; a repeat adds none."""
+        with self.guard("sending a comparison"), self.lock(fingerprint):
+            if self.search(by(fingerprint, "sweep") + " AND attributes.status = 'FINISHED'"):
+                return
+            tags = {"augrun.kind": "sweep", "augrun.fingerprint": fingerprint, **provenance(commit())}
+            tags["augrun.process"] = process()
+            table = folder / "tables" / "comparison.md"
+            if table.is_file():
+                tags["mlflow.note.content"] = table.read_text(encoding="utf-8")
+            unfinished = self.search(by(fingerprint, "sweep"))
+            run_id = (unfinished[0] if unfinished else self.create(name, tags)).info.run_id
+            self.send_folder(run_id, folder)
+            self.client.set_terminated(run_id, status="FINISHED")
+            self.sent += 1
+            return
+        self._keep_for_later({"name": name, "fingerprint": fingerprint, "folder": str(folder)})
+
+    def create(self, name: str, tags: Mapping[str, str]) -> MlflowRun:
+        """A new run, RUNNING."""
+        shortened = {key: short(value, TAG_LENGTH) for key, value in tags.items()}
+        return self.client.create_run(self.experiment_id, run_name=name, tags=shortened)
+
+    def send_folder(self, run_id: str, folder: Path) -> None:
+        """Sends the files and folders that belong into MLflow; those sent before are overwritten."""
+        for name in ARTIFACT_FILES:
+            if (folder / name).is_file():
+                self.client.log_artifact(run_id, str(folder / name))
+        for name in ARTIFACT_FOLDERS:
+            if (folder / name).is_dir():
+                self.client.log_artifacts(run_id, str(folder / name), name)
+
+    def _keep_for_later(self, entry: Mapping[str, str]) -> None:
+        """Notes a comparison that could not be sent; conditions need no note, the store has them."""
+        with self.lock("unsent"):
+            kept = read_json(self.output / UNSENT) or []
+            entry = {**entry, "experiment": self.settings.experiment or "augrun"}
+            if entry not in kept:
+                write_text(self.output / UNSENT, json.dumps([*kept, entry], indent=1))
+
+    def closing_line(self) -> str:
+        """Where the runs are, or that they could not be sent."""
+        if self.problem:
+            return (
+                f"MLflow at {self.uri} did not take everything ({self.problem}).\n"
+                "Nothing is lost: `augrun store sync` sends what is missing once it answers."
+            )
+        place = f"at {self.uri}" if self.settings.uri else "`augrun ui` shows them"
+        return f"MLflow: experiment {self.settings.experiment}, {place}"
+
+
+def sync(folders: Iterable[Path], output: Path, uri: str | None = None) -> str:
+    """Sends every stored condition that MLflow lacks, and the comparisons that could not be sent.
+
+    Args:
+        folders: finished conditions in the store.
+        output: the output root.
+        uri: the server; None is the output root's own database.
+
+    Returns:
+        What was done, for the console.
+
+    Raises:
+        AugrunError: MLflow does not take them.
+    """
+    import yaml
+
+    recorders: dict[str, Recorder] = {}
+
+    def recorder_of(experiment: str) -> Recorder:
+        return recorders.setdefault(experiment, Recorder(Tracking(uri, experiment), output))
+
+    sent = there = 0
+    for folder in folders:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        names = results["condition"]
+        experiment = (config.get("tracking") or {}).get("experiment") or names["dataset"]
+        record = read_json(folder / "record.json")
+        title = record.get("title") or "/".join(names[key] for key in ("dataset", "generator", "policy", "classifier"))
+        recorder = recorder_of(experiment)
+        run = Run(recorder, results["fingerprint"], title, names, config)
+        run.commit = record.get("commit") or "unknown"
+        done = run.log_condition(folder)
+        if recorder.problem:
+            raise AugrunError(f"MLflow at {recorder.uri} does not take the runs ({recorder.problem}); try again later")
+        sent, there = sent + done, there + (not done)
+    compared = _send_comparisons(output, recorder_of)
+    return f"MLflow: {sent} conditions sent, {there} were there already; {compared} comparisons sent"
+
+
+def _send_comparisons(output: Path, recorder_of: Any) -> int:
+    """Sends what `_keep_for_later` noted; what fails again is noted again."""
+    kept = read_json(output / UNSENT)
+    if not kept:
+        return 0
+    (output / UNSENT).unlink()
+    sent = 0
+    for entry in kept:
+        recorder, folder = recorder_of(entry["experiment"]), Path(entry["folder"])
+        if not folder.is_dir():
+            continue  # removed from the store since
+        before = len(read_json(output / UNSENT))
+        if "of" in entry:
+            recorder.add_comparison(Path(entry["of"]), folder)
+        else:
+            recorder.comparison(entry["name"], entry["fingerprint"], folder)
+        sent += len(read_json(output / UNSENT)) == before
+    return sent
+
+
+def ui(output: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
+    """Runs MLflow's UI on an output root until it is interrupted, and prints its address when it answers.
+
+    Raises:
+        RequestError: the port is taken, or nothing has been recorded there.
+    """
+    database = output.resolve() / DATABASE
+    if not database.is_file():
+        raise RequestError(f"nothing is recorded in {output} yet; run `augrun` first, or set AUGRUN_OUTPUT")
+    require_port(host, port)
+    Recorder(Tracking(), output).reap_everywhere()
+    return serve(database, host, port)

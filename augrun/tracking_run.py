@@ -1,0 +1,155 @@
+"""How one condition is told to MLflow: a parent run, and a child for each fold and trial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from augrun.tracking_parts import commit, curves, flatten, is_number, note, process, provenance, short
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from augrun.tracking import Recorder
+
+METRICS_A_BATCH, PARAMS_A_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
+
+
+def by(fingerprint: str, kind: str) -> str:
+    """MLflow's filter for the runs of a fingerprint."""
+    return f"tags.`augrun.fingerprint` = '{fingerprint}' AND tags.`augrun.kind` = '{kind}'"
+
+
+class Run:
+    """A condition's parent run. See `Recorder.running`."""
+
+    def __init__(
+        self, recorder: Recorder, fingerprint: str, title: str, names: Mapping[str, str], config: Mapping[str, Any]
+    ) -> None:
+        self.recorder, self.fingerprint, self.title = recorder, fingerprint, title
+        self.names, self.config = names, config
+        self.commit = commit()
+        self.id: str | None = None
+        self.complete = False
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client."""
+        return self.recorder.client
+
+    def begin(self) -> None:
+        """Finds the run, or creates it; marks it RUNNING unless it is complete."""
+        with self.recorder.lock(self.fingerprint):
+            found = self.recorder.search(by(self.fingerprint, "condition"))
+            if found:
+                self.id = found[0].info.run_id
+                self.complete = found[0].data.tags.get("augrun.complete") == "true"
+                if not self.complete:
+                    self.client.set_tag(self.id, "augrun.process", process())
+                    self.client.update_run(self.id, status="RUNNING")
+                return
+            tags = self._tags("condition") | {"augrun.process": process()}
+            self.id = self.recorder.create(self.title, tags).info.run_id
+            self._log_new_params(self.id, flatten(self.config))
+
+    def _tags(self, kind: str) -> dict[str, str]:
+        names = {f"augrun.{name}": str(value) for name, value in self.names.items()}
+        own = {"augrun.kind": kind, "augrun.fingerprint": self.fingerprint}
+        return names | own | provenance(self.commit)
+
+    def end(self, status: str) -> None:
+        """Ends the run truthfully, unless another process runs or has finished the same condition."""
+        if self.id is None:
+            return
+        with self.recorder.lock(self.fingerprint):
+            tags = self.client.get_run(self.id).data.tags
+            if tags.get("augrun.complete") == "true":
+                return
+            if status == "FINISHED":
+                status = "FAILED"  # the work is done but could not be sent whole; `sync` mends that
+            if tags.get("augrun.process") == process():
+                self.client.set_terminated(self.id, status=status)
+
+    def log_condition(self, folder: Path) -> bool:
+        """Sends a stored condition: children, curves, summary, artifacts. What is there already is not sent again.
+
+        Args:
+            folder: a condition's folder in the store, with `results.json`, `config.yaml`, `curves/`, …
+
+        Returns:
+            Whether anything was sent.
+        """
+        if self.complete:
+            return False
+        recorder = self.recorder
+        with recorder.guard("sending a condition"):
+            if self.id is None:
+                self.begin()
+            assert self.id is not None
+            with recorder.lock(self.fingerprint):
+                if self.client.get_run(self.id).data.tags.get("augrun.complete") == "true":
+                    self.complete = True  # another process, at work on the same condition, was faster
+                    return False
+                self._send(self.id, folder)
+                self.complete = True
+                recorder.sent += 1
+        return self.complete
+
+    def _send(self, run_id: str, folder: Path) -> None:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        # One time for all metrics: MLflow drops what it is sent twice, where the time is the same too.
+        when = int((folder / "results.json").stat().st_mtime * 1000)
+        children = {
+            (run.data.tags["augrun.fold"], run.data.tags["augrun.trial"]): run.info.run_id
+            for run in self.recorder.search(f"tags.`mlflow.parentRunId` = '{run_id}'")
+        }
+        for entry in results["trials"]:
+            fold, trial = str(entry["fold"]), str(entry["trial"])
+            child = children.get((fold, trial)) or self._create_child(run_id, entry)
+            self._log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
+            finals = {f"test/{metric}": value for metric, value in entry["metrics"].items()}
+            self._log_metrics(child, when, finals, curves(folder / "curves" / f"fold-{fold}-trial-{trial}.json"))
+            self.client.set_terminated(child, status="FINISHED")
+        summary = {
+            f"test/{metric}/{name}": values[name]
+            for metric, values in results["summary"].items()
+            for name in ("mean", "std", "ci_low", "ci_high")
+        }
+        made = {f"generated/{name}": results.get("generated", {}).get(name) for name in ("clips", "seconds")}
+        self._log_metrics(run_id, when, summary | made, [])
+        self._log_new_params(run_id, flatten(self.config))
+        self.recorder.send_folder(run_id, folder)
+        self.client.set_tag(run_id, "mlflow.note.content", short(note(results), TAG_LENGTH))
+        self.client.set_terminated(run_id, status="FINISHED")
+        self.client.set_tag(run_id, "augrun.complete", "true")  # last: without it a repeat sends everything again
+
+    def _create_child(self, parent: str, entry: Mapping[str, Any]) -> str:
+        fold, trial = str(entry["fold"]), str(entry["trial"])
+        tags = self._tags("trial") | {
+            "mlflow.parentRunId": parent,
+            "augrun.fold": fold,
+            "augrun.trial": trial,
+            "augrun.process": process(),
+        }
+        return str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
+
+    def _log_metrics(
+        self, run_id: str, when: int, finals: Mapping[str, float | None], points: Sequence[tuple[str, float, int]]
+    ) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, when, step) for name, value, step in points]
+        metrics += [Metric(name, float(value or 0), when, 0) for name, value in finals.items() if is_number(value)]
+        for at in range(0, len(metrics), METRICS_A_BATCH):
+            self.client.log_batch(run_id, metrics=metrics[at : at + METRICS_A_BATCH])
+
+    def _log_new_params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Parameters cannot be changed: those that are there stay as they are."""
+        from mlflow.entities import Param
+
+        there = self.client.get_run(run_id).data.params
+        params = [Param(key, short(value, PARAM_LENGTH)) for key, value in values.items() if key not in there]
+        for at in range(0, len(params), PARAMS_A_BATCH):
+            self.client.log_batch(run_id, params=params[at : at + PARAMS_A_BATCH])
