@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
 ARTIFACT_FILES, ARTIFACT_FOLDERS = ("results.json", "config.yaml"), ("tables", "figures", "audio")
 
 
@@ -108,7 +109,7 @@ class Recorder:
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 place = None if self.server else (self.output / ARTIFACTS / file_name(name)).as_uri()
-                return str(self.client.create_experiment(name, artifact_location=place))
+                return str(self.client.create_experiment(name, artifact_location=place, tags=KIND))
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
