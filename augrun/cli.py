@@ -122,10 +122,10 @@ def hydra_job(arguments: list[str]) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     if _mistakes:
-        error = _mistakes.pop()
+        mistake = _mistakes.pop()
         if show_trace:
-            traceback.print_exception(error)
-        raise error
+            traceback.print_exception(mistake)
+        raise mistake
     return sweeper.finish()
 
 

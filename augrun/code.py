@@ -90,8 +90,8 @@ def _module_digest(module: str) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            first = body[0].value if isinstance(body[0], ast.Expr) else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 body[0] = ast.Pass()
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
@@ -175,9 +175,10 @@ def _literal(node: ast.expr) -> Any:
             if keyword.arg == "default":
                 return _literal(keyword.value)
             if keyword.arg == "default_factory":
-                empty = {"list": [], "dict": {}, "tuple": ()}
+                empty: dict[str, Any] = {"list": [], "dict": {}, "tuple": ()}
                 made = keyword.value
-                return _literal(made.body) if isinstance(made, ast.Lambda) else empty.get(ast.unparse(made), ast.unparse(made))
+                source = ast.unparse(made)
+                return _literal(made.body) if isinstance(made, ast.Lambda) else empty.get(source, source)
     try:
         return ast.literal_eval(node)
     except ValueError:

@@ -185,7 +185,7 @@ class Condition:
     # The work itself, each step done once.
 
     def check_components(self) -> None:
-        """Lets each component that will be needed look for what it needs (weights, programs) before anything starts.
+        """Lets each component that has work to do look for what it needs (weights, programs) first.
 
         Raises:
             RequestError: something is missing, or the corpus has no sound for a generator that wants it.
@@ -196,8 +196,11 @@ class Condition:
                 f"generator={self.names['generator']} works on sound, but {spectra} of {len(self.corpus)} clips of "
                 f"{self.corpus_root} are spectrograms (.npy); give a dataset.root with the audio, or dataset.files=audio"
             )
-        asked = [("generator", [c.generator or c.samples for c in self.cells]), ("classifier", [c.classifier for c in self.cells])]
-        for group, stages in asked:
+        asked: dict[str, list[Stage | None]] = {
+            "generator": [cell.generator or cell.samples for cell in self.cells],
+            "classifier": [cell.classifier for cell in self.cells],
+        }
+        for group, stages in asked.items():
             if any(stage is not None and not stage.done for stage in stages):
                 component = build(self.config[group])
                 if hasattr(component, "check"):
@@ -315,7 +318,9 @@ class Condition:
     def stage(self) -> Stage:
         """The whole condition: the stage that holds its results."""
         inputs = {f"{cell.fold.name}/{cell.trial}": cell.predictions.fingerprint for cell in self.cells}
-        inputs |= {f"samples/{cell.fold.name}/{cell.trial}": cell.samples.fingerprint for cell in self.cells if cell.samples}
+        for cell in self.cells:
+            if cell.samples:
+                inputs[f"samples/{cell.fold.name}/{cell.trial}"] = cell.samples.fingerprint
         settings = {"names": self.names, "confidence": self.config["confidence"], "seed": self.config["seed"]}
         return self.store.stage("condition", settings=settings, inputs=inputs, code="augrun.record")
 

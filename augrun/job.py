@@ -47,5 +47,5 @@ class Job:
         """The same job one folder down."""
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
-        values = {"seed": self.seed, "hardware": self.hardware, "title": self.title} | changes
+        values: dict[str, Any] = {"seed": self.seed, "hardware": self.hardware, "title": self.title} | changes
         return Job(folder=folder, **values)

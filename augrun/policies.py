@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -118,7 +119,9 @@ class EqualDuration:
             return generated
         return Corpus.concatenate([recorded, generated])
 
-    def _draws(self, windows: _Windows, clips: np.ndarray, generator: np.random.Generator):  # type: ignore[no-untyped-def]
+    def _draws(
+        self, windows: _Windows, clips: np.ndarray, generator: np.random.Generator
+    ) -> Iterator[tuple[int, float, float]]:
         """Yields (clip, start in seconds, seconds), over clips first."""
         while True:
             order = generator.permutation(clips)

@@ -1,13 +1,13 @@
 """What a condition leaves behind: `results.json`, predictions, tables, figures and sounds, in one folder.
 
-    results.json        metrics by fold and trial, their summary, what was generated
-    record.json         the run's title and the commit it was made with, for tracking
-    config.yaml         the resolved configuration
-    predictions/        scores on the test part, one npz a fold and trial
-    per_class.json      the main metric of each class, by trial
-    curves/             each classifier's learning curves
-    figures/            confusion matrix (one class a clip), learning curves, spectrograms
-    audio/              some primes and samples side by side
+results.json        metrics by fold and trial, their summary, what was generated
+record.json         the run's title and the commit it was made with, for tracking
+config.yaml         the resolved configuration
+predictions/        scores on the test part, one npz a fold and trial
+per_class.json      the main metric of each class, by trial
+curves/             each classifier's learning curves
+figures/            confusion matrix (one class a clip), learning curves, spectrograms
+audio/              some primes and samples side by side
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def write(
                 "predictions": f"predictions/{place}.npz",
             }
         )
+    summary = summarise(trials, config["confidence"])
     results = {
         "schema": SCHEMA,
         "condition": dict(names),
@@ -84,7 +85,7 @@ def write(
         "classes": list(label_set.names),
         "multilabel": label_set.multilabel,
         "trials": trials,
-        "summary": summarise(trials, config["confidence"]),
+        "summary": summary,
         "generated": generated_account([s for s in samples if s is not None], label_set.names),
     }
     write_text(folder / "results.json", json.dumps(results, indent=1))
@@ -92,7 +93,7 @@ def write(
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     pairs = keep_sounds(folder, samples[0])
     draw(folder, names["data"], scored, histories, pairs)
-    return {metric: value["mean"] for metric, value in results["summary"].items()}
+    return {metric: value["mean"] for metric, value in summary.items()}
 
 
 def draw(
@@ -169,9 +170,7 @@ def keep_sounds(folder: Path, made: Corpus | None) -> list[tuple[str, Path, Path
         if not request.prime_path:
             continue
         prime = place / f"{name}-prime.wav"
-        sound = audio.read(
-            request.prime_path, sample_rate=rate, start_s=request.prime_start_s, seconds=request.prime_s
-        )
+        sound = audio.read(request.prime_path, sample_rate=rate, start_s=request.prime_start_s, seconds=request.prime_s)
         audio.write(prime, sound, rate)
         pairs.append((name, prime, sample))
     return pairs

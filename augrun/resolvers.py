@@ -9,7 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 def by_scale(paper: Any, demo: Any, *, _root_: DictConfig) -> Any:
     """`${by_scale:PAPER,DEMO}`: the value for the scale at hand."""
-    return paper if _root_.scale == "paper" else demo
+    value = paper if _root_.scale == "paper" else demo
+    # `--resolve` writes values back into the configuration, which takes no plain list.
+    return OmegaConf.create(value) if isinstance(value, list | dict) else value
 
 
 def default_scale(*, _root_: DictConfig) -> str:

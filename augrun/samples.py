@@ -1,8 +1,8 @@
 """Generated samples as a Corpus: what a samples stage holds, and how it is read back.
 
-    requests.parquet    the request table, one row a sample
-    <sample_id>.wav     the samples
-    durations.json      seconds of each sample as it came out
+requests.parquet    the request table, one row a sample
+<sample_id>.wav     the samples
+durations.json      seconds of each sample as it came out
 """
 
 from __future__ import annotations

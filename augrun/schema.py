@@ -157,9 +157,8 @@ def _check_fields(
 
 def _check_domains(config: Mapping[str, Any], problems: list[str]) -> None:
     """A generator's samples must be able to become what the classifier takes."""
-    made, taken, between = (
-        describe(config[group]["_target_"]).constants.get("domain") for group in ("generator", "classifier", "representation")
-    )
+    groups = ("generator", "classifier", "representation")
+    made, taken, between = (describe(config[group]["_target_"]).constants.get("domain") for group in groups)
     if made is not None and made not in ("waveform", taken):
         problems.append(
             f"generator={config['generator'].get('name')} makes {made}, classifier={config['classifier'].get('name')} "
@@ -191,7 +190,8 @@ def _mismatch(value: Any, node: ast.expr) -> str | None:
         left, right = _mismatch(value, node.left), _mismatch(value, node.right)
         return None if left is None or right is None else f"{left} or {right}"
     if isinstance(node, ast.Constant):
-        return None if value is node.value or value == node.value else "null" if node.value is None else repr(node.value)
+        fits = value is node.value or value == node.value
+        return None if fits else "null" if node.value is None else repr(node.value)
     if isinstance(node, ast.Subscript):
         return _generic(value, node)
     name = ast.unparse(node)

@@ -16,6 +16,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,10 +169,8 @@ class Store:
     def note(self, stage: Stage, computed: bool) -> None:
         """Keeps the account of what was done and what was found, and marks the stage as used today."""
         (self.computed if computed else self.reused).append((stage.kind, stage.fingerprint))
-        try:
+        with suppress(OSError):  # a store one may only read still serves
             os.utime(stage.folder)
-        except OSError:  # a store one may only read still serves
-            pass
 
     def lock(self, stage: Stage, title: str = "") -> FileLock:
         """The stage's lock, already taken; says so when another job holds it and this one waits."""
@@ -293,7 +292,8 @@ class _Writing:
             return
         where = error.filename or self.root
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise AugrunError(f"no space left for {where}; free some (`augrun store gc`) or set AUGRUN_STORE") from error
+            mend = "free some (`augrun store gc`) or set AUGRUN_STORE"
+            raise AugrunError(f"no space left for {where}; {mend}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise AugrunError(f"cannot write {where}: {error.strerror}; choose another AUGRUN_OUTPUT") from error
 

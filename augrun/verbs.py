@@ -143,8 +143,9 @@ def _list(store: Any, kind: str | None) -> int:
 def _collect(store: Any, keep_days: float | None, dry_run: bool) -> int:
     sizes = {entry.folder: entry.bytes for entry in store.entries()}
     gone = store.collect(keep_days, dry_run)
+    done = "would remove" if dry_run else "removed"
     for entry in gone:
-        print(f"{'would remove' if dry_run else 'removed'} {entry.kind}/{entry.folder.name} ({human(sizes[entry.folder])})")
+        print(f"{done} {entry.kind}/{entry.folder.name} ({human(sizes[entry.folder])})")
     verb = "would be freed" if dry_run else "freed"
     print(f"{human(sum(sizes[entry.folder] for entry in gone))} {verb} in {store.root}")
     return 0

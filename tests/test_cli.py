@@ -179,7 +179,7 @@ def test_an_installed_wheel_finds_its_configuration(tmp_path):
     fresh = tmp_path / "venv"
     venv.create(fresh, with_pip=True)
     python = fresh / "bin" / "python"
-    # The dependencies are this environment's: gigabytes need not be installed twice. augrun itself must come from the wheel.
+    # The dependencies are this environment's: gigabytes need not be installed twice. augrun itself is the wheel's.
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
     site = next((fresh / "lib").glob("python*")) / "site-packages"
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")

@@ -145,9 +145,8 @@ def test_runs_tags_params_and_metrics_are_as_designed(done):
 
 def test_artifacts_are_as_designed(done):
     output, _ = done
-    (parent,) = [
-        r for r in runs(output) if (r.data.tags["augrun.kind"], r.data.tags["augrun.generator"]) == ("condition", "ddsp")
-    ]
+    conditions = [r for r in runs(output) if r.data.tags["augrun.kind"] == "condition"]
+    (parent,) = [r for r in conditions if r.data.tags["augrun.generator"] == "ddsp"]
     names = artifacts(output, parent.info.run_id)
     assert {"results.json", "config.yaml"} <= names
     assert {f"tables/comparison.{kind}" for kind in ("md", "csv", "tex", "json")} <= names
@@ -229,19 +228,16 @@ def test_adding_copy_costs_only_its_own_stages(done, base):
 
 def test_a_sweep_goes_on_after_a_failure_and_ends_with_one_comparison(done, base):
     output, _ = done
-    # The second row is legal but fails at work: its weights are no file of weights.
-    bad = output.parent / "weights.pt"
-    bad.write_bytes(b"no weights")
-    rows = ["generator=none,copy", f"classifier.weights=null,{bad}", "classifier.pretrained=false"]
-    rows += ["trials.count=1"]
-    result = augrun(output, "-m", "generator=none,copy", "trials.count=2", "dataset=jamendo_mood", *base)
+    result = augrun(output, "-m", "generator=none,copy", "dataset=jamendo_mood", *base)
     assert result.returncode == 0, result.stderr
     sweeps = [r for r in runs(output) if r.data.tags["augrun.kind"] == "sweep"]
     assert len(sweeps) == 1
-    assert {f"tables/comparison.{kind}" for kind in ("md", "csv", "tex", "json")} <= artifacts(output, sweeps[0].info.run_id)
+    names = artifacts(output, sweeps[0].info.run_id)
+    assert {f"tables/comparison.{kind}" for kind in ("md", "csv", "tex", "json")} <= names
 
-    broken = [argument for argument in base if not argument.startswith("policy.fraction")]
-    result = augrun(output, "-m", "generator=copy,none", "dataset.tags=null,[nosuchtag]", "dataset=jamendo_mood", *broken)
+    # The rows with an unknown tag are legal, and fail when the corpus is read.
+    arguments = ["generator=none,copy", "dataset.tags=null,[nosuchtag]", "dataset=jamendo_mood"]
+    result = augrun(output, "-m", *arguments, *base)
     assert result.returncode == 1, result.stderr
     assert "2 of 4 jobs failed:" in result.stderr
     last = result.stderr.strip().splitlines()[-1]

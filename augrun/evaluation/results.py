@@ -75,7 +75,9 @@ def _values(trials: Sequence[Mapping[str, Any]], metric: str, trial: int) -> lis
     return [e["metrics"][metric] for e in trials if e["trial"] == trial and e["metrics"].get(metric) is not None]
 
 
-def summarise(trials: Sequence[Mapping[str, Any]], confidence: float = 0.95) -> dict[str, dict[str, float | int | None]]:
+def summarise(
+    trials: Sequence[Mapping[str, Any]], confidence: float = 0.95
+) -> dict[str, dict[str, float | int | None]]:
     """Mean, spread and interval of each metric over trials.
 
     A trial's metric is the mean over its folds. `std` is the sample standard deviation over trials, the

@@ -16,7 +16,7 @@ from augrun.job import Job
 class NoGenerator(Generator):
     """Makes nothing."""
 
-    domain: ClassVar[None] = None  # type: ignore[assignment,misc]
+    domain: ClassVar[None] = None  # type: ignore[assignment]
     primed: ClassVar[bool] = False
 
     def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
