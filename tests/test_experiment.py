@@ -187,7 +187,7 @@ def test_the_console_says_what_the_data_are_and_shows_the_comparison(done):
     assert "a rendered stand-in, NOT the real corpus" in result.stderr
     assert "baseline" in result.stdout
     assert "ddsp" in result.stdout
-    assert "stand-in" in result.stdout
+    assert "a rendered STAND-IN, not the real corpus" in result.stdout
 
 
 def test_a_repeat_does_no_work_twice_and_imports_nothing_heavy(done, base):
