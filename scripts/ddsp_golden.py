@@ -31,6 +31,7 @@ OUT = Path(__file__).resolve().parent.parent / "tests" / "golden" / "ddsp.npz"
 def main(out: Path) -> None:
     """Computes all cases and writes them."""
     random = np.random.default_rng(20200426)
+    tf.keras.utils.set_random_seed(20200426)
     golden: dict[str, np.ndarray] = {"version": np.array(ddsp.__version__)}
     for case in (envelopes, upsampling, harmonic, noise, reverb, loudness, timbre, loss):
         golden |= {f"{case.__name__}/{name}": np.asarray(value) for name, value in case(random).items()}

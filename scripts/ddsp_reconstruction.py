@@ -116,16 +116,22 @@ def measure(
     """A recording, (untrained, trained) losses of its windows one after the other, and its reconstruction."""
     analysis = generator.analysis()
     recorded = audio.read(path, generator.sample_rate)
-    pieces = [recorded[start : start + analysis.samples] for start in range(0, len(recorded), analysis.samples)]
-    losses, sounds = [], []
-    for place, piece in enumerate(pieces):
+    sound, losses = np.zeros_like(recorded), []
+    fade = np.linspace(0, 1, generator.sample_rate // 20, dtype=np.float32)  # 50 ms from a window to the next
+    starts = range(0, max(1, len(recorded) - len(fade)), analysis.samples - len(fade))
+    for place, start in enumerate(starts):
+        piece = recorded[start : start + analysis.samples]
         batch = batch_of([analysis.analyse(piece)])
         noise = white_noise((1, analysis.samples), place)
         with torch.inference_mode():
-            if len(piece) >= analysis.samples // 4 or place == 0:
+            if place == 0 or len(piece) >= analysis.samples // 4:
                 losses.append((float(untrained.loss(batch, noise)), float(trained.loss(batch, noise))))
-            sounds.append(trained(batch, noise)[0].numpy()[: len(piece)])
-    return recorded, losses, np.concatenate(sounds)
+            made = trained(batch, noise)[0].numpy()[: len(piece)]
+        if place:
+            made[: len(fade)] *= fade
+            sound[start : start + len(fade)] *= 1 - fade
+        sound[start : start + len(piece)] += made
+    return recorded, losses, sound
 
 
 def keep(folder: Path, name: str, recorded: np.ndarray, sound: np.ndarray, sample_rate: int) -> None:

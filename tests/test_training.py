@@ -75,7 +75,7 @@ class Net(pl.LightningModule):
     def validation_step(self, batch: list[torch.Tensor], index: int) -> None:
         self.log("validation/loss", (self.layers(batch[0]) - batch[1]).square().mean())
 
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]
+    def configure_optimizers(self):
         optimizer = torch.optim.Adam(self.parameters(), 0.01)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)]
 
@@ -93,14 +93,14 @@ class Adversaries(pl.LightningModule):
         if self.stop == self.current_epoch:
             raise RuntimeError("cut")
         x = batch[0].flatten(1)
-        for optimizer in self.optimizers():  # type: ignore[union-attr]
+        for optimizer in self.optimizers():
             loss = (self.two(self.one(x) + torch.randn(4)) - x).square().mean()
             optimizer.zero_grad()
             self.manual_backward(loss)
             optimizer.step()
         self.log("train/loss", loss, on_step=False, on_epoch=True)
 
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]
+    def configure_optimizers(self):
         return [torch.optim.Adam(self.one.parameters(), 1e-3), torch.optim.Adam(self.two.parameters(), 2e-3)]
 
 
@@ -110,7 +110,7 @@ def examples(count: int = 22) -> TensorDataset:
     return TensorDataset(x, x.mean((1, 2, 3), keepdim=False)[:, None] + torch.arange(count)[:, None] / count)
 
 
-def train(folder: Path, net: pl.LightningModule | None = None, **changes):  # type: ignore[no-untyped-def]
+def train(folder: Path, net: pl.LightningModule | None = None, **changes):
     settings_ = {"epochs": EPOCHS, "batch_size": 4, "monitor": "validation/loss"} | changes
     net = net or Net()
     job = Job(folder, seed=3, hardware=Hardware(accelerator="cpu"), title="toy")
@@ -128,11 +128,11 @@ def differences(one: Path, other: Path) -> float:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def undisturbed(tmp_path_factory: pytest.TempPathFactory):
     return train(tmp_path_factory.mktemp("undisturbed"))
 
 
-def test_result_names_files_history_and_best(undisturbed) -> None:  # type: ignore[no-untyped-def]
+def test_result_names_files_history_and_best(undisturbed) -> None:
     _, result = undisturbed
     assert [entry["epoch"] for entry in result.history] == [1, 2, 3, 4]
     assert all(set(entry) == {"epoch", "train/loss", "validation/loss"} for entry in result.history)
@@ -143,7 +143,7 @@ def test_result_names_files_history_and_best(undisturbed) -> None:  # type: igno
     assert left == {"last.ckpt", "best.ckpt", "history.json", "finished.json"}
 
 
-def test_module_ends_with_the_best_parameters(undisturbed) -> None:  # type: ignore[no-untyped-def]
+def test_module_ends_with_the_best_parameters(undisturbed) -> None:
     net, result = undisturbed
     best = read_weights(result.best)
     assert all(torch.equal(value, best[name]) for name, value in net.state_dict().items())
@@ -156,7 +156,7 @@ def test_module_ends_with_the_best_parameters(undisturbed) -> None:  # type: ign
 
 
 @pytest.mark.parametrize("stops", [[(0, 2)], [(1, 0)], [(1, 5), (3, 3)], [(1, 2), (1, 2), (2, 1)]])
-def test_resume_is_exact(tmp_path: Path, undisturbed, stops: list[tuple[int, int]]) -> None:  # type: ignore[no-untyped-def]
+def test_resume_is_exact(tmp_path: Path, undisturbed, stops: list[tuple[int, int]]) -> None:
     starts: list[int] = []
     for stop in stops:
         net = Net(stop, RuntimeError("cut"))
@@ -173,7 +173,7 @@ def test_resume_is_exact(tmp_path: Path, undisturbed, stops: list[tuple[int, int
 
 
 def test_resume_without_validation_and_with_manual_optimisation_is_exact(tmp_path: Path) -> None:
-    def run(folder: str, stop: int | None = None):  # type: ignore[no-untyped-def]
+    def run(folder: str, stop: int | None = None):
         job = Job(tmp_path / folder, seed=5, hardware=Hardware(accelerator="cpu", progress=False))
         return fit(Adversaries(stop), examples(), None, job, epochs=3, batch_size=8, samples_per_epoch=12)
 
@@ -209,7 +209,7 @@ def run_script(tmp_path: Path, death: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_sigkill_then_again_is_exact(tmp_path: Path, undisturbed) -> None:  # type: ignore[no-untyped-def]
+def test_sigkill_then_again_is_exact(tmp_path: Path, undisturbed) -> None:
     done = run_script(tmp_path, "os.kill(os.getpid(), 9)")
     assert done.returncode == -signal.SIGKILL
     lines = done.stderr.splitlines()
@@ -238,11 +238,11 @@ def test_ctrl_c_stays_keyboard_interrupt_and_the_handler_comes_back(tmp_path: Pa
 def test_a_kill_while_saving_keeps_the_previous_checkpoint(
     tmp_path: Path,
     undisturbed,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real, calls = torch.save, []
 
-    def dies_half_way(content, file):  # type: ignore[no-untyped-def]
+    def dies_half_way(content, file):
         calls.append(content)
         if len(calls) == 3:
             file.write(b"half a checkpoint")
@@ -262,11 +262,11 @@ def test_a_kill_while_saving_keeps_the_previous_checkpoint(
 def test_a_kill_between_best_and_last_is_healed(
     tmp_path: Path,
     undisturbed,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = os.replace
 
-    def dies_before_last(source, target):  # type: ignore[no-untyped-def]
+    def dies_before_last(source, target):
         if Path(target).name == "last.ckpt" and (tmp_path / "last.ckpt").exists():
             raise KeyboardInterrupt
         real(source, target)
@@ -280,7 +280,7 @@ def test_a_kill_between_best_and_last_is_healed(
     assert differences(result.last, undisturbed[1].last) == 0
 
 
-def test_killed_after_the_last_epoch_trains_no_more(tmp_path: Path, undisturbed) -> None:  # type: ignore[no-untyped-def]
+def test_killed_after_the_last_epoch_trains_no_more(tmp_path: Path, undisturbed) -> None:
     train(tmp_path)
     (tmp_path / "finished.json").unlink()
     net, result = train(tmp_path)
@@ -300,13 +300,13 @@ def test_a_finished_fit_returns_at_once_and_alike(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first_net.parameters(), second_net.parameters(), strict=True))
 
 
-def test_another_seed_gives_other_parameters(tmp_path: Path, undisturbed) -> None:  # type: ignore[no-untyped-def]
+def test_another_seed_gives_other_parameters(tmp_path: Path, undisturbed) -> None:
     job = Job(tmp_path, seed=4, hardware=Hardware(accelerator="cpu"))
     other = fit(Net(), examples(), examples(6), job, epochs=EPOCHS, batch_size=4)
     assert differences(other.last, undisturbed[1].last) > 1e-3
 
 
-def test_progress_does_not_change_the_result(tmp_path: Path, undisturbed) -> None:  # type: ignore[no-untyped-def]
+def test_progress_does_not_change_the_result(tmp_path: Path, undisturbed) -> None:
     job = Job(tmp_path, seed=3, hardware=Hardware(accelerator="cpu", progress=False, workers=1))
     quiet = fit(Net(), examples(), examples(6), job, epochs=EPOCHS, batch_size=4, monitor="validation/loss")
     assert differences(quiet.last, undisturbed[1].last) == 0

@@ -57,6 +57,8 @@ class MobileNetV2Attention(Classifier):
         batch_size: clips in a training batch.
         adam_epochs: epochs of the first phase; the best is where the next begins.
         adam_rate: its learning rate.
+        attention_rate: its learning rate of the attention head, which collapses at rates that convolutions from
+            scratch can do with; the paper has one rate for all.
         sgd_epochs: epochs of each further phase, each from the best epoch so far.
         sgd_rates: their learning rates, one phase each.
         sgd_momentum: Nesterov momentum.
@@ -78,6 +80,7 @@ class MobileNetV2Attention(Classifier):
     batch_size: Annotated[int, "[1, inf)"] = 8
     adam_epochs: Annotated[int, "[1, inf)"] = 60
     adam_rate: Annotated[float, "(0, inf)"] = 1e-4
+    attention_rate: Annotated[float, "(0, inf)"] = 1e-4
     sgd_epochs: Annotated[int, "[0, inf)"] = 20
     sgd_rates: list[float] = field(default_factory=lambda: [1e-3, 1e-4, 1e-5])
     sgd_momentum: Annotated[float, "[0, 1)"] = 0.9
@@ -172,8 +175,8 @@ class MobileNetV2Attention(Classifier):
         clips = _Inputs(features, self.frames, self.divide_by)
         scores = np.empty((len(features), model["shape"]["classes"]), dtype=np.float32)
         with torch.inference_mode():
-            for start in range(0, len(features), 16):
-                stop = min(start + 16, len(features))
+            for start in range(0, len(features), 8):
+                stop = min(start + 8, len(features))
                 batch = torch.stack([clips[row] for row in range(start, stop)]).to(where)
                 attention, plain = network(batch)
                 scores[start:stop] = ((attention + plain) / 2).cpu().numpy()
@@ -181,9 +184,8 @@ class MobileNetV2Attention(Classifier):
 
     def _phases(self) -> list[tuple[str, int, dict[str, Any]]]:
         """Name, epochs and optimiser of each phase."""
-        phases: list[tuple[str, int, dict[str, Any]]] = [
-            ("adam", self.adam_epochs, {"name": "adam", "lr": self.adam_rate})
-        ]
+        adam = {"name": "adam", "lr": self.adam_rate, "attention_lr": self.attention_rate}
+        phases: list[tuple[str, int, dict[str, Any]]] = [("adam", self.adam_epochs, adam)]
         if self.sgd_epochs:
             for number, rate in enumerate(self.sgd_rates, 1):
                 settings = {"name": "sgd", "lr": rate, "momentum": self.sgd_momentum}
@@ -269,9 +271,13 @@ class Training(pl.LightningModule):
         ) / 2
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The phase's optimiser, with a group of its own for the attention head."""
         settings = dict(self.optimizer)
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[settings.pop("name")]
-        return kind(self.network.parameters(), **settings)
+        attention_rate = settings.pop("attention_lr", settings["lr"])
+        head = list(self.network.attention.parameters())
+        rest = [value for name, value in self.network.named_parameters() if not name.startswith("attention.")]
+        return kind([{"params": rest}, {"params": head, "lr": attention_rate}], **settings)
 
 
 def cross_entropy(probabilities: torch.Tensor, targets: torch.Tensor, multilabel: bool) -> torch.Tensor:

@@ -28,7 +28,8 @@ class Reader:
 
     Attributes:
         name: the dataset's name in tables and runs.
-        root: the folder of this corpus; None takes `data.root`'s folder of that name, else a stand-in.
+        root: the folder of this corpus; None takes its folder under `data.root`, else a stand-in.
+        folder: what that folder is called; None takes the dataset's name.
         input_frames: feature frames of one classifier input; shorter clips are tiled, longer ones cut.
         standin: the stand-in that serves where there is no root; None where there is none.
         standin_options: sizes of the stand-in, where they are not to be the defaults.
@@ -37,6 +38,7 @@ class Reader:
 
     name: str = ""
     root: str | None = None
+    folder: str | None = None
     input_frames: Annotated[int, "[1, inf)"] = 512
     standin: str | None = None
     standin_options: dict[str, Any] = field(default_factory=dict)

@@ -66,9 +66,10 @@ def trial_seed(seed: int, trial: int) -> int:
 
 
 def trial_means(trials: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
-    """The metric of each trial, averaged over its folds; shape (trials,)."""
+    """The metric of each trial, averaged over its folds; shape (trials,). Where it is undefined it is left out."""
     numbers = sorted({entry["trial"] for entry in trials})
-    return np.array([np.mean(_values(trials, metric, number)) for number in numbers], dtype=np.float64)
+    values = [_values(trials, metric, number) for number in numbers]
+    return np.array([np.mean(of_trial) for of_trial in values if of_trial], dtype=np.float64)
 
 
 def _values(trials: Sequence[Mapping[str, Any]], metric: str, trial: int) -> list[float]:
@@ -94,9 +95,9 @@ def summarise(
     for metric in trials[0]["metrics"]:
         means = trial_means(trials, metric)
         count = len(means)
-        mean = float(means.mean())
+        mean = float(means.mean()) if count else None
         std = float(means.std(ddof=1)) if count > 1 else None
-        half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * std / math.sqrt(count) if std is not None else None
+        half = None if std is None else float(stats.t.ppf((1 + confidence) / 2, count - 1)) * std / math.sqrt(count)
         spreads = [
             float(np.std(values, ddof=1))
             for number in sorted({entry["trial"] for entry in trials})
@@ -106,8 +107,8 @@ def summarise(
             "mean": mean,
             "std": std,
             "n": count,
-            "ci_low": None if half is None else mean - half,
-            "ci_high": None if half is None else mean + half,
+            "ci_low": None if mean is None or half is None else mean - half,
+            "ci_high": None if mean is None or half is None else mean + half,
             "std_over_folds": float(np.mean(spreads)) if spreads else None,
         }
     return summary

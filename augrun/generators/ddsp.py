@@ -193,7 +193,8 @@ class DDSP(Generator):
         module = self.autoencoder()
         module.load_state_dict(torch.load(fitted / MODEL, map_location="cpu", weights_only=True))
         module.eval().to(device)
-        for group in self._unmade(requests, job.folder):
+        groups = list(self._unmade(requests, job.folder))
+        for group in _shown(groups, f"{job.title or 'ddsp'}: reconstructing", job.hardware.progress):
             sounds = self._reconstruct(module, group, device, job.hardware.workers)
             for sample_id, seconds, sound in zip(group["sample_id"], group["seconds"], sounds, strict=True):
                 path = job.folder / f"{sample_id}.wav"
@@ -270,6 +271,15 @@ class DDSP(Generator):
             decay=self.decay,
             decay_steps=self.decay_steps,
         )
+
+
+def _shown(groups: list[pd.DataFrame], title: str, progress: bool) -> Iterator[pd.DataFrame]:
+    """The groups, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(groups, title, console=console, transient=True, disable=not (progress and console.is_terminal))
 
 
 def _require_sound(corpus: Corpus) -> Corpus:

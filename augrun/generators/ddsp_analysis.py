@@ -240,6 +240,7 @@ def loudness(sound: Tensor, sample_rate: int, hop: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _a_weighting(sample_rate: int, size: int) -> Tensor:
     """A-weighting as a factor on power at the frequencies of a transform (IEC 61672:2003); at least -80 dB."""
     squares = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64).square()
@@ -257,6 +258,7 @@ def mfcc(sound: Tensor, sample_rate: int, size: int, hop: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _mel_filters(sample_rate: int, size: int) -> Tensor:
     """Triangles on the mel scale (HTK's), (size // 2 + 1, 128); as TensorFlow makes them, linear in mel, not in Hz."""
 
@@ -273,6 +275,7 @@ def _mel_filters(sample_rate: int, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)
 def _cosines() -> Tensor:
     """Cosine transform of 128 bands to 30 coefficients, (128, 30): DCT-II, scaled by sqrt(2 / 128)."""
     bands = torch.arange(MEL_BANDS, dtype=torch.float64)[:, None] + 0.5

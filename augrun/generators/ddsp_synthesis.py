@@ -115,16 +115,12 @@ def filter_noise(noise: Tensor, magnitudes: Tensor) -> Tensor:
     hop = _hop(samples, frames)
     response = torch.fft.irfft(magnitudes)  # zero phase, (B, F, 2M - 2)
     taps = response.shape[-1]
-    response = response.roll(taps // 2, -1) * torch.hann_window(taps, device=noise.device, dtype=noise.dtype)
-    blocks = -(-(hop + taps - 1) // hop)
+    response = response.roll(taps // 2, -1) * _hann(taps, noise.device, noise.dtype)
     size = 1 << (hop + taps - 2).bit_length()
     spectrum = torch.fft.rfft(noise.view(batch, frames, hop), size) * torch.fft.rfft(response, size)
-    pieces = functional.pad(torch.fft.irfft(spectrum, size), (0, max(0, blocks * hop - size)))
-    sound = noise.new_zeros(batch, frames + blocks - 1, hop)
-    for block in range(blocks):
-        sound[:, block : block + frames] += pieces[..., block * hop : (block + 1) * hop]
+    sound = _overlap_add(torch.fft.irfft(spectrum, size)[..., : hop + taps - 1], hop)
     delay = (taps - 1) // 2 - 1  # the package's: one sample less than the filter's own
-    return sound.flatten(1)[:, delay : delay + samples]
+    return sound[:, delay : delay + samples]
 
 
 def reverberate(sound: Tensor, response: Tensor) -> Tensor:
@@ -138,10 +134,13 @@ def reverberate(sound: Tensor, response: Tensor) -> Tensor:
 
 def magnitude(sound: Tensor, size: int, hop: int) -> Tensor:
     """Magnitude spectrogram (B, ceil(N / hop), size // 2 + 1): periodic Hann windows, zeros after the end."""
+    return _spectrum(sound, size, hop).abs()
+
+
+def _spectrum(sound: Tensor, size: int, hop: int) -> Tensor:
     frames = -(-sound.shape[-1] // hop)
     padded = functional.pad(sound, (0, (frames - 1) * hop + size - sound.shape[-1]))
-    window = torch.hann_window(size, device=sound.device, dtype=sound.dtype)
-    return torch.fft.rfft(padded.unfold(-1, size, hop) * window).abs()
+    return torch.fft.rfft(padded.unfold(-1, size, hop) * _hann(size, sound.device, sound.dtype))
 
 
 def spectral_loss(
@@ -165,18 +164,53 @@ def spectral_loss(
     """
     loss = sound.new_zeros(())
     for size in sizes:
-        with torch.no_grad():
-            aim = magnitude(target, size, size // 4)
-            log_aim = _safe_log(aim)
-        value = magnitude(sound, size, size // 4)
-        loss = loss + magnitude_weight * functional.l1_loss(value, aim)
-        loss = loss + log_weight * functional.l1_loss(_safe_log(value), log_aim)
+        loss = loss + _SpectralDistance.apply(sound, target, size, magnitude_weight, log_weight)
     return loss
 
 
-def _safe_log(x: Tensor) -> Tensor:
-    """Logarithm; of zero, that of 1e-5, as in the package."""
-    return torch.where(x <= 0, torch.full_like(x, 1e-5), x).log()
+class _SpectralDistance(torch.autograd.Function):
+    """One size's share of the spectral loss; differentiable in the sound alone.
+
+    The gradient is made on the way, while the spectra are at hand, and only it is kept: (B, N) instead of several
+    spectrograms. The logarithm of zero is that of 1e-5, with no gradient, as in the package.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, sound: Tensor, target: Tensor, size: int, magnitude_weight: float, log_weight: float
+    ) -> Tensor:
+        spectrum = _spectrum(torch.cat([target, sound]), size, size // 4)
+        parts = torch.view_as_real(spectrum)
+        magnitudes = parts[..., 0].square().addcmul_(parts[..., 1], parts[..., 1]).sqrt_()
+        aim, value = magnitudes.chunk(2)
+        log_aim, log_value = magnitudes.masked_fill(magnitudes == 0, 1e-5).log_().chunk(2)
+        difference, log_difference = value - aim, log_value - log_aim
+        if ctx.needs_input_grad[0]:
+            inverse = (1 / value).masked_fill_(value == 0, 0)
+            slope = (difference.sign() * magnitude_weight).addcmul_(log_difference.sign() * log_weight, inverse)
+            slope.mul_(inverse).div_(value.numel())
+            slope[..., 1:-1] *= 0.5  # an inverse real transform counts the frequencies between the ends twice
+            pieces = torch.fft.irfft(spectrum[len(target) :] * slope, size, norm="forward")
+            pieces *= _hann(size, sound.device, sound.dtype)
+            ctx.save_for_backward(_overlap_add(pieces, size // 4)[:, : sound.shape[1]])
+        total = magnitude_weight * difference.abs_().sum() + log_weight * log_difference.abs_().sum()
+        return total / value.numel()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (by_sound,) = ctx.saved_tensors
+        return gradient * by_sound, None, None, None, None
+
+
+def _overlap_add(pieces: Tensor, hop: int) -> Tensor:
+    """Sum of pieces (B, F, L), each `hop` samples after the one before: (B, at least (F - 1)·hop + L)."""
+    batch, frames, length = pieces.shape
+    blocks = -(-length // hop)
+    pieces = functional.pad(pieces, (0, blocks * hop - length))
+    sound = pieces.new_zeros(batch, frames + blocks - 1, hop)
+    for block in range(blocks):
+        sound[:, block : block + frames] += pieces[..., block * hop : (block + 1) * hop]
+    return sound.flatten(1)
 
 
 def _hop(samples: int, frames: int) -> int:
@@ -185,10 +219,15 @@ def _hop(samples: int, frames: int) -> int:
     return samples // frames
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # else the first caller's mode would stick to it
+def _hann(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.hann_window(size, device=device, dtype=dtype)
+
+
 def _fade_in(hop: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Rising half of a Hann window of 2·hop samples; the falling half is one minus it."""
-    return torch.hann_window(2 * hop, device=device, dtype=dtype)[:hop]
+    return _hann(2 * hop, device, dtype)[:hop]
 
 
 def _next_frame(x: Tensor) -> Tensor:

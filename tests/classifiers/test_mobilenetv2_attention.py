@@ -20,9 +20,8 @@ from sklearn.metrics import roc_auc_score
 from torchvision.models import mobilenet_v2
 
 from augrun import resolvers
-from augrun.classifiers import mobilenetv2_network
 from augrun.classifiers.base import Examples
-from augrun.classifiers.mobilenetv2_attention import Clips, MobileNetV2Attention
+from augrun.classifiers.mobilenetv2_attention import Clips, MobileNetV2Attention, Training
 from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features
 from augrun.job import Hardware, Job
@@ -303,7 +302,7 @@ def configured(scale: str, frames: int) -> dict:
     resolvers.register()
     choice = OmegaConf.load(ROOT / "conf" / "classifier" / "mobilenetv2_attention.yaml")
     whole = OmegaConf.create({"scale": scale, "dataset": {"input_frames": frames}, "classifier": choice})
-    return OmegaConf.to_container(whole, resolve=True)["classifier"]  # type: ignore[index,call-overload,return-value]
+    return OmegaConf.to_container(whole, resolve=True)["classifier"]
 
 
 @pytest.mark.parametrize(("scale", "frames"), [("paper", 4096), ("demo", 512)])
@@ -328,4 +327,14 @@ def test_the_paper_s_schedule() -> None:
         ("sgd3", 20, 1e-5),
     ]
     assert phases[1][2] == {"name": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": True}
-    assert mobilenetv2_network.VECTOR == 256
+
+
+def test_the_attention_head_has_a_rate_of_its_own_and_no_parameter_is_left_out() -> None:
+    classifier = replace(TINY, adam_rate=1e-3, attention_rate=1e-4)
+    network = classifier._network({"bands": 70, "classes": 3, "multilabel": True}, pretrained=False)
+    rates = {"adam": (1e-3, 1e-4), "sgd1": (1e-3, 1e-3), "sgd2": (1e-4, 1e-4)}
+    for name, _, settings in classifier._phases():
+        groups = Training(network, True, settings, classifier).configure_optimizers().param_groups
+        assert tuple(group["lr"] for group in groups) == rates[name]
+        assert {id(p) for p in groups[1]["params"]} == {id(p) for p in network.attention.parameters()}
+        assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in network.parameters())

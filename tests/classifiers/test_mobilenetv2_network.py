@@ -102,6 +102,20 @@ def test_heads_give_probabilities_and_the_plain_one_their_mean_over_slices(multi
             assert torch.allclose(probabilities.sum(1), torch.ones(3), atol=1e-5)
 
 
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_training_starts_from_the_classes_frequencies(multilabel: bool) -> None:
+    network = small(multilabel=multilabel)
+    frequencies = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    network.start_from(frequencies)
+    for layer in (network.attention.classify[-1], network.plain[-1]):
+        nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        for probabilities in network(clips(2)):
+            assert torch.allclose(probabilities, frequencies.expand(2, -1), atol=1e-6)
+    network.start_from(torch.tensor([0.0, 1.0, 0.5, 0.5]))
+    assert network.plain[-1].bias.isfinite().all()
+
+
 def test_encoder_layer_is_bert_s() -> None:
     """PyTorch's post-norm layer with exact GELU is BERT's, but for the places of the dropout."""
     torch.manual_seed(3)
@@ -137,7 +151,7 @@ def test_any_number_of_bands_that_leaves_a_map_to_convolve(bands: int) -> None:
 
 
 def test_too_few_bands_are_refused() -> None:
-    assert smallest(PAPER_BLOCKS) == smallest(SMALL["blocks"]) == 65  # type: ignore[arg-type]
+    assert smallest(PAPER_BLOCKS) == smallest(SMALL["blocks"]) == 65
     with pytest.raises(AugrunError, match=r"64 bands are too few .* takes 65 or more"):
         small(64)
 

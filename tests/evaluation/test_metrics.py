@@ -19,7 +19,7 @@ from augrun.evaluation.metrics import confusion, evaluate, fit_thresholds, per_c
 TOLERANCE = 1e-6
 
 
-def draw(seed: int, clips: int, classes: int, levels: int, scale: float, multilabel: bool, dtype: str):  # type: ignore[no-untyped-def]
+def draw(seed: int, clips: int, classes: int, levels: int, scale: float, multilabel: bool, dtype: str):
     """Scores with ties, targets and first labels; every class has a positive where there are clips enough."""
     rng = np.random.default_rng(seed)
     scores = (scale * (rng.integers(0, levels, (clips, classes)) / levels - 0.3)).astype(dtype)
@@ -43,7 +43,7 @@ many = settings(max_examples=60, deadline=None)
 
 @many
 @cases
-def test_several_classes_a_clip_agree_with_scikit_learn(seed, clips, classes, levels, scale, dtype) -> None:  # type: ignore[no-untyped-def]
+def test_several_classes_a_clip_agree_with_scikit_learn(seed, clips, classes, levels, scale, dtype) -> None:
     scores, targets, first = draw(seed, clips, classes, levels, scale, True, dtype)
     assume(not targets.all(0).any())
     half = clips // 2
@@ -65,7 +65,7 @@ def test_several_classes_a_clip_agree_with_scikit_learn(seed, clips, classes, le
 
 @many
 @cases
-def test_one_class_a_clip_agrees_with_scikit_learn(seed, clips, classes, levels, scale, dtype) -> None:  # type: ignore[no-untyped-def]
+def test_one_class_a_clip_agrees_with_scikit_learn(seed, clips, classes, levels, scale, dtype) -> None:
     scores, targets, first = draw(seed, clips, classes, levels, scale, False, dtype)
     measured = evaluate(scores, targets, first, multilabel=False, validation=None)
     best = scores.argmax(1)
@@ -90,7 +90,7 @@ def test_one_class_a_clip_agrees_with_scikit_learn(seed, clips, classes, levels,
 
 @many
 @cases
-def test_per_class_agrees_with_scikit_learn(seed, clips, classes, levels, scale, dtype) -> None:  # type: ignore[no-untyped-def]
+def test_per_class_agrees_with_scikit_learn(seed, clips, classes, levels, scale, dtype) -> None:
     scores, targets, first = draw(seed, clips, classes, levels, scale, True, dtype)
     assume(not targets.all(0).any())
     rows = per_class(scores, targets, first, multilabel=True, validation=(scores, targets))
@@ -106,7 +106,7 @@ def test_per_class_agrees_with_scikit_learn(seed, clips, classes, levels, scale,
 
 @many
 @cases
-def test_fitted_thresholds_are_the_best_there_are(seed, clips, classes, levels, scale, dtype) -> None:  # type: ignore[no-untyped-def]
+def test_fitted_thresholds_are_the_best_there_are(seed, clips, classes, levels, scale, dtype) -> None:
     scores, targets, _ = draw(seed, clips, classes, levels, scale, True, dtype)
     thresholds = fit_thresholds(scores, targets)
     for index, threshold in enumerate(thresholds):
@@ -120,7 +120,7 @@ def test_fitted_thresholds_are_the_best_there_are(seed, clips, classes, levels, 
 
 @many
 @cases
-def test_any_rising_function_of_the_scores_gives_the_same_areas(seed, clips, classes, levels, scale, dtype) -> None:  # type: ignore[no-untyped-def]
+def test_any_rising_function_of_the_scores_gives_the_same_areas(seed, clips, classes, levels, scale, dtype) -> None:
     scores, targets, first = draw(seed, clips, classes, levels, scale, True, dtype)
     one = evaluate(scores, targets, first, multilabel=True, validation=None)
     ranks = np.unique(scores, return_inverse=True)[1].reshape(scores.shape)
@@ -204,7 +204,7 @@ def test_the_best_class_of_a_tie_is_the_first() -> None:
         (np.array([[0.0, np.nan]]), np.ones((1, 2)), np.zeros(1, int), "not finite"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(scores, targets, first, message) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_measured_is_refused(scores, targets, first, message) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(scores, targets, first, multilabel=True, validation=None)
 

@@ -289,6 +289,7 @@ def test_yaml_has_every_setting_and_the_reference_sizes() -> None:
             value = yaml.safe_load(value.removeprefix("${by_scale:").split(",")[0])
         if value != "${.sample_s}":
             expected = getattr(defaults, name)
+            value = float(value) if isinstance(expected, float) else value
             assert value == (list(expected) if isinstance(expected, tuple) else expected), name
 
 

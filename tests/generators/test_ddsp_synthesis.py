@@ -97,6 +97,11 @@ def test_gradients_against_finite_differences() -> None:
 
     assert torch.autograd.gradcheck(harmonics, raw)
     assert torch.autograd.gradcheck(lambda x: synthesis.filter_noise(noise, synthesis.noise_magnitudes(x)), bands)
+    target, sound = torch.rand(2, 2, 100, generator=generator, dtype=torch.float64)
+    for weights in ((1.0, 0.0), (0.0, 1.0), (0.7, 0.3)):
+        assert torch.autograd.gradcheck(
+            lambda x, w=weights: synthesis.spectral_loss(target, x, (32, 16), *w), sound.requires_grad_()
+        )
 
 
 def test_noise_takes_the_filters_shape() -> None:
@@ -140,6 +145,16 @@ def test_spectral_loss_is_zero_for_the_same_sound_and_grows_with_the_difference(
     noise = torch.rand(1, RATE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     logarithms = float(synthesis.spectral_loss(noise, noise * 0.9, magnitude_weight=0.0))
     assert logarithms == pytest.approx(-6 * np.log(0.9), rel=1e-3)
+
+
+def test_constants_made_during_inference_serve_training() -> None:
+    synthesis._hann.cache_clear()
+    noise, bands = torch.rand(1, 640), torch.zeros(1, 10, 17, requires_grad=True)
+    with torch.inference_mode():
+        synthesis.filter_noise(noise, bands)
+    sound = synthesis.filter_noise(noise, synthesis.noise_magnitudes(bands))
+    synthesis.spectral_loss(torch.rand(1, 640), sound, sizes=(64,)).backward()
+    assert bands.grad is not None
 
 
 def test_upsampling_needs_whole_frames() -> None:
