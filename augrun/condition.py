@@ -83,17 +83,20 @@ class Condition:
         root = real_root(self.config)
         if root is not None:
             return root
-        options = {"seed": self.config["seed"], **(dataset.get("standin_options") or {})}
-        stage = self.store.stage(
-            "standin", settings={"dataset": dataset["standin"], **options}, inputs={}, code="augrun.corpora.standin"
-        )
 
         def render(folder: Path) -> None:
             from augrun.corpora import standin
 
-            standin.render(dataset["standin"], folder / "corpus", **options)
+            standin.render(folder=folder / "corpus", **self._standin.content["settings"])
 
-        return stage.get(render, f"stand-in for {dataset['standin']}: rendering a miniature corpus") / "corpus"
+        return self._standin.get(render, f"stand-in for {dataset['standin']}: rendering a miniature corpus") / "corpus"
+
+    @cached_property
+    def _standin(self) -> Stage:
+        # Not seeded by `seed`: another seed is another experiment on the same corpus.
+        dataset = self.config["dataset"]
+        settings = {"dataset": dataset["standin"], "seed": 0, **(dataset.get("standin_options") or {})}
+        return self.store.stage("standin", settings=settings, inputs={}, code="augrun.corpora.standin")
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -194,7 +197,7 @@ class Condition:
         if spectra and self._constant("generator", "domain") == "waveform":
             raise RequestError(
                 f"generator={self.names['generator']} works on sound, but {spectra} of {len(self.corpus)} clips of "
-                f"{self.corpus_root} are spectrograms (.npy); give a dataset.root with the audio, or dataset.files=audio"
+                f"{self.corpus_root} are spectrograms (.npy); give a dataset.root that has the audio"
             )
         asked: dict[str, list[Stage | None]] = {
             "generator": [cell.generator or cell.samples for cell in self.cells],
@@ -238,11 +241,24 @@ class Condition:
         folder = cell.samples.get(generate, f"{name}: generating, {cell.title}")
         return samples.load(folder, name, cell.fold.train)
 
+    def _features_of(self, inputs: Mapping[str, str]) -> Stage:
+        return self._stage("features", inputs, group="representation", settings=self.representation_settings)
+
+    @property
+    def used(self) -> list[str]:
+        """Stages that the results' fingerprints do not name, but that would be missed: features, the stand-in."""
+        named = [{"corpus": self.corpus.digest}]
+        named += [{"samples": cell.samples.fingerprint} for cell in self.cells if cell.samples]
+        used = [self._features_of(inputs).fingerprint for inputs in named]
+        if real_root(self.config) is None:
+            used.append(self._standin.fingerprint)
+        return used
+
     def features(self, corpus: Corpus, inputs: Mapping[str, str], title: str) -> Any:
         """The features of a corpus's clips, in its order."""
         from augrun.features.cache import Features
 
-        stage = self._stage("features", inputs, group="representation", settings=self.representation_settings)
+        stage = self._features_of(inputs)
 
         def extract(folder: Path) -> None:
             build(self.config["representation"]).extract(

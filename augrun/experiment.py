@@ -77,7 +77,7 @@ def record(condition: Condition) -> Path:
             [condition.classified(cell) / "history.json" for cell in condition.cells],
         )
 
-    return condition.stage.get(write, f"{condition.title}: results")
+    return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)
 
 
 def compare(config: Mapping[str, Any], rows: Sequence[tuple[str, Path]], of: Path | None = None) -> Path:

@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "stage.json"
 PARTIAL = ".partial"
+RESULTS = ("condition", "comparison")  # what people want to keep; everything else serves these
 LENGTH = 20  # hexadecimal digits of a fingerprint: 80 bits
 
 
@@ -78,13 +79,17 @@ class Stage:
         """What was recorded when the stage was done: content, cost, versions."""
         return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
 
-    def get(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str = "") -> Path:
+    def get(
+        self, compute: Callable[[Path], Mapping[str, Any] | None], title: str = "", uses: Sequence[str] = ()
+    ) -> Path:
         """The result's folder; computed now, under the stage's lock, if nobody has done so before.
 
         Args:
             compute: writes the result into the folder it is given, which may hold the remains of a killed
                 attempt. What it returns (plain data) is kept in the manifest as `summary`.
             title: what to call this on the console.
+            uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
+                (features that it would cost hours to extract again).
         """
         if self.done:
             self.store.note(self, computed=False)
@@ -93,9 +98,9 @@ class Stage:
             if self.done:  # another job was faster
                 self.store.note(self, computed=False)
                 return self.folder
-            return self._compute(compute, title)
+            return self._compute(compute, title, uses)
 
-    def _compute(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str) -> Path:
+    def _compute(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str, uses: Sequence[str]) -> Path:
         partial = self.folder.with_name(self.fingerprint + PARTIAL)
         resumed = partial.is_dir()
         with self.store.writing():
@@ -108,6 +113,7 @@ class Stage:
                 "kind": self.kind,
                 "fingerprint": self.fingerprint,
                 "content": self.content,
+                "uses": list(uses),
                 "title": title,
                 "seconds": round(time.time() - started, 3),
                 "resumed": resumed,
@@ -199,10 +205,10 @@ class Store:
                     yield Entry(self, kind.name, folder)
 
     def collect(self, keep_days: float | None = None, dry_run: bool = False) -> list[Entry]:
-        """Removes what no condition leads to, and unfinished work that no job holds.
+        """Removes what no condition or comparison leads to, and unfinished work that no job holds.
 
         Args:
-            keep_days: also drop conditions not used for this many days.
+            keep_days: also drop conditions and comparisons not used for this many days.
             dry_run: only say what would go.
 
         Returns:
@@ -211,7 +217,7 @@ class Store:
         entries = list(self.entries())
         by_name = {entry.fingerprint: entry for entry in entries if not entry.partial}
         limit = None if keep_days is None else time.time() - keep_days * 86400
-        waiting = [e for e in by_name.values() if e.kind == "condition" and (limit is None or e.used >= limit)]
+        waiting = [e for e in by_name.values() if e.kind in RESULTS and (limit is None or e.used >= limit)]
         kept: set[str] = set()
         while waiting:
             entry = waiting.pop()
@@ -256,7 +262,8 @@ class Entry:
 
     @property
     def inputs(self) -> list[str]:
-        return list(self._manifest()["content"].get("inputs", {}).values())
+        manifest = self._manifest()
+        return [*manifest["content"].get("inputs", {}).values(), *manifest.get("uses", [])]
 
     @property
     def held(self) -> bool:

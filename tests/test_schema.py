@@ -63,3 +63,16 @@ def test_every_mistake_of_a_configuration_is_listed():
     assert "policy.fracton: no such key; did you mean fraction?" in text
     assert "policy.inherit: 'al' is not one of drawn, all" in text
     assert "generator: its YAML names no class" in text
+
+
+def test_a_named_file_enters_the_settings_by_its_content(tmp_path):
+    weights = {"_target_": "augrun.classifiers.mobilenetv2_attention.MobileNetV2Attention", "frames": 256}
+    one, two = tmp_path / "one.pt", tmp_path / "two.pt"
+    one.write_bytes(b"weights")
+    two.write_bytes(b"weights")
+    settings = schema.settings_of({**weights, "weights": str(one)})
+    assert settings == schema.settings_of({**weights, "weights": str(two)})
+    two.write_bytes(b"other weights")
+    assert settings != schema.settings_of({**weights, "weights": str(two)})
+    with pytest.raises(RequestError, match="this file is named in the configuration"):
+        schema.settings_of({**weights, "weights": str(tmp_path / "none.pt")})

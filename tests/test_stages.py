@@ -146,7 +146,9 @@ def test_collect_keeps_what_conditions_lead_to(tmp_path):
     classifier = make(store, "classifier", {"features": features.fingerprint, "corpus": "digest"})
     classifier.get(lambda folder: None)
     condition = make(store, "condition", {"0/0": classifier.fingerprint})
-    condition.get(lambda folder: None)
+    beside = make(store, "features", y=1)
+    beside.get(lambda folder: None)
+    condition.get(lambda folder: None, uses=[beside.fingerprint])
     orphan = make(store, "samples", x=1)
     orphan.get(lambda folder: None)
     with pytest.raises(RuntimeError):
@@ -157,6 +159,7 @@ def test_collect_keeps_what_conditions_lead_to(tmp_path):
     assert orphan.done
     store.collect()
     assert features.done
+    assert beside.done, "what a condition uses is kept, though its fingerprint does not name it"
     assert classifier.done
     assert condition.done
     assert not orphan.done

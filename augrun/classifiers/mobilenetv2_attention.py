@@ -76,7 +76,7 @@ class MobileNetV2Attention(Classifier):
     blocks: list[list[int]] = field(default_factory=lambda: [list(row) for row in PAPER_BLOCKS])
     width: Annotated[float, "(0, 2]"] = 1.0
     pretrained: bool = True
-    weights: str | None = None
+    weights: Path | None = None
     batch_size: Annotated[int, "[1, inf)"] = 8
     adam_epochs: Annotated[int, "[1, inf)"] = 60
     adam_rate: Annotated[float, "(0, inf)"] = 1e-4

@@ -71,9 +71,11 @@ class Network(nn.Module):
         self.mobilenet, last = _mobilenet(blocks, width)
         hidden = _channels(512, width)
         self.describe = nn.Sequential(nn.Conv2d(last, hidden, 3), nn.ReLU(), nn.Conv2d(hidden, VECTOR, 1), nn.ReLU())
-        for layer in (self.describe[0], self.describe[2]):  # no norm follows: keep the variance through the ReLUs
-            nn.init.kaiming_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in self.describe:
+            if isinstance(layer, nn.Conv2d):  # no norm follows: keep the variance through the ReLUs
+                nn.init.kaiming_normal_(layer.weight)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
         self.attention = AttentionHead(self.slices, classes)
         self.plain = nn.Sequential(
             nn.Dropout(0.2), nn.Linear(VECTOR, VECTOR), nn.Dropout(0.2), nn.Linear(VECTOR, classes)
@@ -89,8 +91,9 @@ class Network(nn.Module):
         """
         p = frequencies.clamp(1e-3, 1 - 1e-3)
         with torch.no_grad():
-            for layer in (self.attention.classify[-1], self.plain[-1]):
-                layer.bias.copy_(torch.logit(p) if self.multilabel else p.log())
+            for bias in (self.attention.classify[-1].bias, self.plain[-1].bias):
+                assert isinstance(bias, torch.Tensor)
+                bias.copy_(torch.logit(p) if self.multilabel else p.log())
 
     def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Probabilities of the attention head and of the plain head, float32, shape (B, classes) each."""
@@ -115,6 +118,8 @@ class Network(nn.Module):
 
 class AttentionHead(nn.Module):
     """BERT's encoder in small over the slices of a clip: (B, S, 256) → logits (B, classes)."""
+
+    positions: torch.Tensor
 
     def __init__(self, slices: int, classes: int) -> None:
         super().__init__()
@@ -176,7 +181,7 @@ def _sinusoids(length: int) -> torch.Tensor:
     return table.float()
 
 
-def imagenet_weights(path: str | None) -> dict[str, torch.Tensor]:
+def imagenet_weights(path: Path | str | None) -> dict[str, torch.Tensor]:
     """ImageNet weights of MobileNetV2's features, from a file or from torchvision's hub (cached there).
 
     Raises:

@@ -33,10 +33,11 @@ class Gru(nn.GRU):
 
     def forward(self, x: Tensor) -> Tensor:
         """Args: x (B, T, I)."""
-        if x.is_cuda:
+        if x.device.type != "cpu":
             return cast(Tensor, nn.GRU.forward(self, x)[0])
-        gates = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
-        return cast(Tensor, _Recurrence.apply(gates, self.weight_hh_l0, self.bias_hh_l0))
+        gates = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0).to(self.weight_hh_l0.dtype)
+        with torch.autocast("cpu", enabled=False):
+            return cast(Tensor, _Recurrence.apply(gates, self.weight_hh_l0, self.bias_hh_l0))
 
 
 class _Recurrence(torch.autograd.Function):

@@ -230,6 +230,22 @@ def test_gradient_reaches_every_parameter(fitted: tuple[Path, Corpus], tmp_path:
         assert parameter.grad.abs().max() > 0, name
 
 
+def test_half_precision_trains(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
+    """Networks in bfloat16, synthesis and loss in float32: nearly the same loss."""
+    _, corpus = fitted
+    torch.manual_seed(0)
+    module = TINY.autoencoder()
+    windows = windows_of(corpus, TINY.analysis(), tmp_path, Hardware(), per_clip=1, title=None)
+    batch = batch_of([windows[0], windows[1]])
+    noise = white_noise(batch["audio"].shape, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = module.loss(batch, noise)
+    half.backward()
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(module.loss(batch, noise).item(), rel=0.02)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in module.parameters())
+
+
 def test_learning_rate_falls_smoothly() -> None:
     module = dataclasses.replace(TINY, learning_rate=0.5, decay=0.25, decay_steps=2).autoencoder()
     made = module.configure_optimizers()
