@@ -28,8 +28,8 @@ test-slow: $(STAMP) ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
 
 check: $(STAMP) ## ruff and the type checker
-	$(BIN)/ruff check augrun scripts tests
-	$(BIN)/ruff format --check augrun scripts tests
+	$(BIN)/ruff check augrun hydra_plugins scripts tests
+	$(BIN)/ruff format --check augrun hydra_plugins scripts tests
 	$(BIN)/mypy
 
 tables: $(STAMP) ## the demonstration sweep: none, copy and ddsp, compared in one table

@@ -45,11 +45,21 @@ class Description:
 @lru_cache(maxsize=None)
 def source_of(module: str) -> Path | None:
     """The source file of `module`, found without importing it; None where it has none."""
+    top, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(top)  # of a dotted name it would import the parents, and torch with them
     except (ImportError, ValueError):
         return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder, *rest)
+        for path in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
 
 
 @lru_cache(maxsize=None)

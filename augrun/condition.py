@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from augrun import schema
-from augrun.code import describe
+from augrun.code import code_digest, describe
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 from augrun.errors import RequestError
@@ -118,10 +118,10 @@ class Condition:
     @property
     def needs(self) -> Needs:
         """What the generator wants of a request."""
-        section = self.config["generator"]
-        constants = describe(section["_target_"]).constants
-        sample = section.get("sample_s")
-        prime = section.get("prime_s", sample)
+        constants = describe(self.config["generator"]["_target_"]).constants
+        settings = schema.settings_of(self.config["generator"])
+        sample = settings.get("sample_s")
+        prime = settings.get("prime_s", sample)
         return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")))
 
     @cached_property
@@ -138,15 +138,17 @@ class Condition:
             if self._constant("generator", "trained"):
                 first = trial_seed(self.config["seed"], 0)
                 reseed = self.config["trials"]["reseed_generator"]
-                generator = self._stage("generator", recorded, seed=seed if reseed else first)
+                generator = self._stage(
+                    "generator", recorded, seed=seed if reseed else first, settings=self._trained("generator")
+                )
             made_from = {"train": fold.train.digest} | ({"generator": generator.fingerprint} if generator else {})
-            plan = {**schema.settings_of(self.config["generator"]), "policy": schema.settings_of(self.config["policy"])}
+            plan = {**schema.settings_of(self.config["generator"]), "policy": self._drawn}
             samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
         composition = self.config["policy"].get("composition", "both")
         fed = recorded | ({"samples": samples.fingerprint} if samples else {})
-        settings = {**schema.settings_of(self.config["classifier"]), "representation": represented}
+        settings = {**self._trained("classifier"), "representation": represented}
         if samples:
-            settings["composition"] = composition
+            settings |= {"composition": composition, "composed_by": self._drawn["code"]}
         classifier = self._stage("classifier", fed, seed=seed, settings=settings)
         asked = {"classifier": classifier.fingerprint, "test": fold.test.digest, "validation": fold.validation.digest}
         predictions = self._stage("predictions", asked, group="classifier", settings={"representation": represented})
@@ -171,6 +173,20 @@ class Condition:
             seed=seed,
         )
 
+    def _trained(self, group: str) -> dict[str, Any]:
+        """A trained component's settings, and the precision it is trained with: that changes results, devices do not."""
+        return {**schema.settings_of(self.config[group]), "precision": self.hardware.precision}
+
+    @cached_property
+    def _drawn(self) -> dict[str, Any]:
+        """What requests depend on beside the generator: the policy, its code, and what reads samples back."""
+        section = self.config["policy"]
+        settings = schema.settings_of(section)
+        settings.pop("composition", None)  # what is done with the samples afterwards makes no other samples
+        module = describe(section["_target_"]).module
+        code = [code_digest(module), code_digest("augrun.samples")]
+        return {**settings, "code": code, "version": describe(section["_target_"]).constants.get("version", 1)}
+
     def _constant(self, group: str, name: str) -> Any:
         return describe(self.config[group]["_target_"]).constants.get(name)
 
@@ -178,11 +194,12 @@ class Condition:
     def representation_settings(self) -> dict[str, Any]:
         """What the features of a clip depend on, beside the clip."""
         section = self.config["representation"]
-        code = self.store.stage("features", settings={}, inputs={}, code=describe(section["_target_"]).module).content
+        known = describe(section["_target_"])
         return {
             **schema.settings_of(section),
             "max_frames": self.config["dataset"].get("input_frames"),
-            "code": code["code"],
+            "code": code_digest(known.module),
+            "version": known.constants.get("version", 1),
         }
 
     # The work itself, each step done once.

@@ -39,11 +39,12 @@ def run(config: Mapping[str, Any]) -> Path:
     condition = Condition(config, open_store(config))
     recorder = open_recorder(config)
     announce(condition)
+    if not condition.stage.done:
+        condition.check_components()  # before the baseline: what cannot work is refused before hours of work
     reference = run(baseline_of(config)) if condition.generates and config["baseline"] else None
 
     with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:
         if not condition.stage.done:
-            condition.check_components()
             for cell in condition.cells:
                 condition.fitted(cell)  # the generator, on the fold's train part
                 condition.generated(cell)  # its samples
@@ -66,14 +67,16 @@ def record(condition: Condition) -> Path:
         from augrun import record
         from augrun.tracking_parts import commit
 
+        baseline = Condition(baseline_of(condition.config), condition.store)
         return record.write(
             folder,
-            {"title": condition.title, "commit": commit()},
+            {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint},
             condition.names,
             condition.stage.fingerprint,
             condition.config,
             [condition.scored(cell) for cell in condition.cells],
             [condition.generated(cell) for cell in condition.cells],
+            condition.corpus,
             [condition.classified(cell) / "history.json" for cell in condition.cells],
         )
 

@@ -91,7 +91,7 @@ class EqualDuration:
             clips = np.flatnonzero(targets[:, label])
             if not len(clips):
                 raise AugrunError(f"no train clip carries the class {name!r}: nothing to prime its samples with")
-            made = 0.0
+            made = seconds = 0.0
             for draw, (clip, start, length) in enumerate(self._draws(windows, clips, generator)):
                 seconds = length if needs.reconstructs or needs.sample_s is None else needs.sample_s
                 # Stop where one more would take the total further from the budget than it is; never at none.
@@ -106,7 +106,8 @@ class EqualDuration:
                     (sample_id, label, labels, seconds, origin.clip_id, origin.path, start, length, sample_seed)
                 )
             else:
-                shortfalls[name] = budget - made
+                if budget - made > seconds / 2:
+                    shortfalls[name] = budget - made
         if shortfalls:
             self._warn(shortfalls, budget)
         return Plan(pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), budget, shortfalls)

@@ -75,14 +75,22 @@ class SpeakerFolds(Protocol):
         count: folds; each speaker is tested in one of them.
         validation: share of a fold's other speakers that are its validation part; at least one speaker.
         limit: how many of the folds to run; None runs all.
+        ignore_split: part a corpus anew that comes with parts of its own; else it is refused.
     """
 
     count: Annotated[int, "[2, inf)"] = 5
     validation: Annotated[float, "(0, 1)"] = 0.2
     limit: Annotated[int, "[1, inf)"] | None = None
+    ignore_split: bool = False
 
     def folds(self, corpus: Corpus, seed: int) -> list[Fold]:
         """The first `limit` of `count` folds, their classes as alike as the speakers allow."""
+        given = sorted(set(corpus.clips["split"]) - {""})
+        if given and not self.ignore_split:
+            raise AugrunError(
+                f"protocol=speaker_folds: {corpus.name} comes with parts of its own ({', '.join(given)}); choose "
+                "protocol=official (holdout, where only test is given), or protocol.ignore_split=true to part it anew"
+            )
         speakers = corpus.clips["speaker"].to_numpy()
         nameless = int((speakers == "").sum())
         if nameless:

@@ -13,6 +13,8 @@ audio/              some primes and samples side by side
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +24,11 @@ import numpy as np
 
 from augrun import audio
 from augrun.corpora.corpus import Corpus
+from augrun.errors import AugrunError
 from augrun.evaluation.results import Scored, generated_account, summarise
 from augrun.stages import write_text
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 
@@ -39,18 +44,20 @@ def write(
     config: Mapping[str, Any],
     scored: Sequence[Scored],
     samples: Sequence[Corpus | None],
+    primes: Corpus,
     histories: Sequence[Path],
 ) -> dict[str, Any]:
     """Evaluates every fold and trial and writes everything that a condition leaves behind.
 
     Args:
         folder: where.
-        about: the run's title, and the commit it was made with.
+        about: the run's title, the commit it was made with, and the fingerprint of its baseline.
         names: the condition: dataset, generator, policy, classifier, protocol, representation, scale, data.
         fingerprint: of the condition.
         config: the resolved configuration.
         scored: one a fold and trial.
         samples: the generated corpus of each, or None.
+        primes: the recorded clips that primed the first of them.
         histories: the learning curves of each.
 
     Returns:
@@ -82,6 +89,7 @@ def write(
         "schema": SCHEMA,
         "condition": dict(names),
         "fingerprint": fingerprint,
+        "baseline": about["baseline"],
         "classes": list(label_set.names),
         "multilabel": label_set.multilabel,
         "trials": trials,
@@ -91,7 +99,7 @@ def write(
     write_text(folder / "results.json", json.dumps(results, indent=1))
     write_text(folder / "record.json", json.dumps(dict(about)))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    pairs = keep_sounds(folder, samples[0])
+    pairs = keep_sounds(folder, samples[0], primes)
     draw(folder, names["data"], scored, histories, pairs)
     return {metric: value["mean"] for metric, value in summary.items()}
 
@@ -147,8 +155,10 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
 
 
-def keep_sounds(folder: Path, made: Corpus | None) -> list[tuple[str, Path, Path]]:
+def keep_sounds(folder: Path, made: Corpus | None, recorded: Corpus) -> list[tuple[str, Path, Path]]:
     """Writes some samples beside the windows that primed them, as WAV.
+
+    The primes are looked up by clip, not by the path they once had: a corpus may have moved since.
 
     Returns:
         Class name, prime and sample of each pair.
@@ -157,20 +167,25 @@ def keep_sounds(folder: Path, made: Corpus | None) -> list[tuple[str, Path, Path
 
     if made is None or not len(made):
         return []
+    source = Path(made.clips["path"].iat[0]).parent
     place = folder / "audio"
     place.mkdir(exist_ok=True)
+    paths = dict(zip(recorded.clips["clip_id"], recorded.clips["path"], strict=True))
     pairs = []
-    requests = samples.requests(Path(made.clips["path"].iat[0]).parent)
-    for label, rows in list(requests.groupby("label"))[:PAIRS]:
+    for label, rows in list(samples.requests(source).groupby("label"))[:PAIRS]:
         request = rows.iloc[0]
         name = made.label_set.names[int(label)]
-        sample = place / f"{name}-sample.wav"
-        rate = audio.probe(Path(made.clips["path"].iat[0]).parent / f"{request.sample_id}.wav").sample_rate
-        shutil.copyfile(Path(made.clips["path"].iat[0]).parent / f"{request.sample_id}.wav", sample)
-        if not request.prime_path:
+        stem = re.sub(r"[^\w.-]", "_", name)
+        sample = place / f"{stem}-sample.wav"
+        shutil.copyfile(source / f"{request.sample_id}.wav", sample)
+        if request.prime_clip not in paths:
             continue
-        prime = place / f"{name}-prime.wav"
-        sound = audio.read(request.prime_path, sample_rate=rate, start_s=request.prime_start_s, seconds=request.prime_s)
-        audio.write(prime, sound, rate)
-        pairs.append((name, prime, sample))
+        rate = audio.probe(sample).sample_rate
+        try:
+            sound = audio.read(paths[request.prime_clip], rate, request.prime_start_s, request.prime_s)
+        except AugrunError as error:  # only something to listen to: no reason to lose the results
+            log.warning("no prime kept beside a sample: %s", error)
+            continue
+        audio.write(place / f"{stem}-prime.wav", sound, rate)
+        pairs.append((name, place / f"{stem}-prime.wav", sample))
     return pairs

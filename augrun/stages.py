@@ -204,12 +204,14 @@ class Store:
                 if folder.name.endswith(PARTIAL) or (folder / MANIFEST).is_file():
                     yield Entry(self, kind.name, folder)
 
-    def collect(self, keep_days: float | None = None, dry_run: bool = False) -> list[Entry]:
+    def collect(self, keep_days: float | None = None, dry_run: bool = False, spare_hours: float = 0.0) -> list[Entry]:
         """Removes what no condition or comparison leads to, and unfinished work that no job holds.
 
         Args:
             keep_days: also drop conditions and comparisons not used for this many days.
             dry_run: only say what would go.
+            spare_hours: leave alone what was used this recently: a job that still runs has stages that no finished
+                condition leads to yet.
 
         Returns:
             The removed entries.
@@ -224,7 +226,8 @@ class Store:
             if entry.fingerprint not in kept:
                 kept.add(entry.fingerprint)
                 waiting.extend(by_name[i] for i in entry.inputs if i in by_name)
-        gone = [e for e in entries if (e.partial or e.fingerprint not in kept) and not e.held]
+        young = time.time() - spare_hours * 3600
+        gone = [e for e in entries if (e.partial or e.fingerprint not in kept) and e.used <= young and not e.held]
         if not dry_run:
             for entry in gone:
                 entry.remove()

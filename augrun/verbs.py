@@ -110,6 +110,12 @@ def store(arguments: Sequence[str]) -> int:
     listing.add_argument("kind", nargs="?")
     gc = actions.add_parser("gc", help="remove what no condition leads to, and unfinished work that no job holds")
     gc.add_argument("--keep-days", type=float, help="also drop conditions not used for this many days")
+    gc.add_argument(
+        "--spare-hours",
+        type=float,
+        default=24.0,
+        help="leave alone what was used this recently, for jobs that still run (default: 24)",
+    )
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     sync = actions.add_parser("sync", help="send to MLflow what is missing there")
     sync.add_argument("--tracking", dest="uri", help="the MLflow server; default: the output folder's own database")
@@ -120,7 +126,7 @@ def store(arguments: Sequence[str]) -> int:
     if given.action == "ls":
         return _list(Store(root), given.kind)
     if given.action == "gc":
-        return _collect(Store(root), given.keep_days, given.dry_run)
+        return _collect(Store(root), given.keep_days, given.dry_run, given.spare_hours)
     return _sync(Store(root), given.uri)
 
 
@@ -140,9 +146,9 @@ def _list(store: Any, kind: str | None) -> int:
     return 0
 
 
-def _collect(store: Any, keep_days: float | None, dry_run: bool) -> int:
+def _collect(store: Any, keep_days: float | None, dry_run: bool, spare_hours: float) -> int:
     sizes = {entry.folder: entry.bytes for entry in store.entries()}
-    gone = store.collect(keep_days, dry_run)
+    gone = store.collect(keep_days, dry_run, spare_hours)
     done = "would remove" if dry_run else "removed"
     for entry in gone:
         print(f"{done} {entry.kind}/{entry.folder.name} ({human(sizes[entry.folder])})")

@@ -204,3 +204,11 @@ def test_a_class_that_a_part_lacks_is_named() -> None:
     )
     with pytest.raises(AugrunError, match=r"holdout of drawn: the validation part \(\d+ clips\) has no clip of c"):
         Holdout().folds(corpus_of([(0,)] * 9 + [(1,)] * 9 + [(2,)]), 0)
+
+
+def test_speaker_folds_do_not_throw_a_given_split_away() -> None:
+    speakers = [f"s{row % 8}" for row in range(48)]
+    corpus = corpus_of([(row // 16,) for row in range(48)], speakers, splits=["train"] * 48)
+    with pytest.raises(AugrunError, match=r"comes with parts of its own \(train\); choose protocol=official"):
+        SpeakerFolds(count=3).folds(corpus, 0)
+    assert len(SpeakerFolds(count=3, ignore_split=True).folds(corpus, 0)) == 3

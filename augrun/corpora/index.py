@@ -112,7 +112,8 @@ class Index:
                 facts[name] = FileFacts(False, "", float("nan"), 0, "missing")
                 continue
             row = known.get(path)
-            if row is not None and row.size == status.st_size and row.mtime_ns == status.st_mtime_ns:
+            same = row is not None and (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns)
+            if row is not None and same and row.error is None:  # a failure may have passed: look again
                 facts[name] = _facts(name, row)
             else:
                 stale.append((name, path, status.st_size, status.st_mtime_ns))

@@ -217,7 +217,7 @@ def _failure_text(failures: list[tuple[str, str]], total: int) -> str:
     more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
     return (
         f"{len(failures)} of {total} clips cannot be read: {shown}{more}\n"
-        "Mend or remove these files, or leave such clips out with dataset.on_bad_clip=skip"
+        "Mend these files, or take them out of the corpus's list (what shows only in full decoding is not skipped)"
     )
 
 

@@ -39,12 +39,16 @@ class Row:
         condition: its choices, as in `results.json`.
         measured: for each column `mean`, `std`, `n`, `ci_low`, `ci_high` and `p`, null where there is none.
         published: for each column the published value, null where there is none.
+        fingerprint: of the condition.
+        baseline: the fingerprint of the same condition without a generator.
     """
 
     name: str
     condition: Mapping[str, Any]
     measured: Mapping[str, Mapping[str, float | None]]
     published: Mapping[str, float | None]
+    fingerprint: str = ""
+    baseline: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ class Table:
                 dict(result["condition"]),
                 {c: _measured(result, c, ((p_values or {}).get(row) or {}).get(c)) for c in columns},
                 {c: ((published or {}).get(row) or {}).get(c) for c in columns},
+                str(result.get("fingerprint", "")),
+                str(result.get("baseline", "")),
             )
             for row, result in results
         )
@@ -133,6 +139,8 @@ class Table:
         The table's reference serves where dataset, protocol and scale agree, so that differences within one corpus
         are counted, never those between two.
         """
+        if row.baseline:  # known exactly: conditions may differ in settings that their names do not tell
+            return next((o for o in self.rows if o.fingerprint == row.baseline and o is not row), None)
         first = next((other for other in self.rows if other.name == self.reference), None)
         alike = ("dataset", "protocol", "scale", "data", "classifier", "representation")
         plain = [other for other in self.rows if other.condition.get("generator") == "none"]

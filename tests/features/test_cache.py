@@ -121,7 +121,7 @@ def test_failed_clips_are_reported_together_and_the_others_kept(tmp_path: Path) 
     assert "/music/5.mp3" in text
     assert "/music/7.mp3" not in text
     assert "and 2 more" in text
-    assert "dataset.on_bad_clip=skip" in text
+    assert "Mend these files" in text
     assert len(text.splitlines()) == 2
     with pytest.raises(AugrunError, match="no finished features"):
         Features.open(tmp_path / "f")

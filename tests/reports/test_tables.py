@@ -82,6 +82,22 @@ def test_differences_stay_within_one_corpus() -> None:
     assert "the row without a generator on the same data" in renderings.text(table)
 
 
+def test_each_row_is_compared_with_its_own_baseline() -> None:
+    """Four rows that differ in a setting their names do not tell, such as the epochs of training."""
+    rows = []
+    for epochs, plain, made in ((4, 0.10, 0.12), (8, 0.30, 0.25)):
+        own = {"baseline": f"none{epochs}"}
+        rows.append((f"none{epochs}", result("none", {"pr_auc_macro": plain}) | own | {"fingerprint": f"none{epochs}"}))
+        rows.append((f"ddsp{epochs}", result("ddsp", {"pr_auc_macro": made}) | own | {"fingerprint": f"ddsp{epochs}"}))
+    table = Table.of("epochs", rows, columns=["pr_auc_macro"])
+    differences = {row.name: table.difference(row, "pr_auc_macro") for row in table.rows}
+    assert differences["none4"] is None and differences["none8"] is None
+    assert differences["ddsp4"] == pytest.approx(0.02)
+    assert differences["ddsp8"] == pytest.approx(-0.05)
+    alone = Table.of("epochs", rows[1:2], columns=["pr_auc_macro"])
+    assert alone.difference(alone.rows[0], "pr_auc_macro") is None
+
+
 def test_a_reference_that_is_named_serves_its_own_data() -> None:
     rows = [("x", result("x", {"uar": 0.3})), ("y", result("y", {"uar": 0.4})), ("z", result("z", {"uar": 0.4}))]
     rows[2][1]["condition"]["dataset"] = "another"
