@@ -174,12 +174,12 @@ class Condition:
         )
 
     def _trained(self, group: str) -> dict[str, Any]:
-        """A trained component's settings, and the precision it is trained with: that changes results, devices do not."""
+        """A trained component's settings, and the precision it trains with: that changes results, devices do not."""
         return {**schema.settings_of(self.config[group]), "precision": self.hardware.precision}
 
     @cached_property
     def _drawn(self) -> dict[str, Any]:
-        """What requests depend on beside the generator: the policy, its code, and what reads samples back."""
+        """What requests depend on beside the generator: the policy, its code, what reads samples back."""
         section = self.config["policy"]
         settings = schema.settings_of(section)
         settings.pop("composition", None)  # what is done with the samples afterwards makes no other samples

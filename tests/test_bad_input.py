@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from tests.test_experiment import SMALL, augrun, results
+from tests.test_experiment import SMALL, augrun, results, runs
 
 RATE = 16000
 LABELS = ("angry", "happy", "neutral", "sad")
@@ -96,6 +96,7 @@ def test_a_file_with_nan_is_named_when_it_is_read(speech, tmp_path):
     assert "NaN" in refused.stderr or "not finite" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not list((output / "store").glob("classifier/*[!l]"))
+    assert [run.info.status for run in runs(output, "feel")] == ["FAILED"]
 
 
 def test_a_stereo_eight_bit_wav_of_another_rate_is_read(speech, tmp_path):
