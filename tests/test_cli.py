@@ -149,7 +149,8 @@ def test_a_dataset_brings_its_protocol_and_representation_and_the_command_line_w
 
 
 def test_info_and_completion_work():
-    assert "generator/none" in augrun("--info", "defaults").stdout + augrun("--info", "defaults").stderr
+    shown = augrun("--info", "defaults")
+    assert "generator/ddsp" in shown.stdout + shown.stderr
     script = augrun("-sc", "install=bash").stdout
     assert "complete" in script
     completed = augrun("-sc", "query=bash", COMP_LINE="augrun generator=", COMP_POINT="17")
@@ -191,5 +192,5 @@ def test_an_installed_wheel_finds_its_configuration(tmp_path):
     assert found.stdout.strip() == str(site / "augrun" / "conf")
     shown = subprocess.run([fresh / "bin" / "augrun", "--cfg", "job"], cwd=empty, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
-    assert yaml.safe_load(shown.stdout)["generator"]["name"] == "none"
+    assert yaml.safe_load(shown.stdout)["generator"]["name"] == "ddsp"
     assert list(empty.iterdir()) == []
