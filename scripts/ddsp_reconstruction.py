@@ -1,6 +1,6 @@
 """Trains the ddsp generator on a folder of recordings and says how well it reconstructs them.
 
-    python scripts/ddsp_reconstruction.py FOLDER [--only NAME ...] [--out DIR] [FIELD=VALUE ...]
+    python scripts/ddsp_reconstruction.py FOLDER [--only NAME,NAME,...] [--out DIR] [FIELD=VALUE ...]
 
 Prints the multi-scale spectral loss of every recording, untrained and trained, and their ratio. FIELD is a setting of
 `augrun.generators.ddsp.DDSP`. `--out` also writes each recording beside its reconstruction: WAV files and pictures.
@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="recordings that soundfile reads")
     parser.add_argument("settings", nargs="*", metavar="FIELD=VALUE", help="settings of the generator")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="file names, with or without their ending")
+    parser.add_argument("--only", metavar="NAME,NAME,...", help="file names, with or without their ending")
     parser.add_argument("--out", type=Path, help="write sounds and pictures here")
     parser.add_argument("--fit", type=Path, help="train in this folder, and continue what lies there")
     parser.add_argument("--seed", type=int, default=0)
@@ -70,13 +70,15 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def corpus_of(folder: Path, only: list[str] | None) -> Corpus:
-    """The recordings as a corpus of one class."""
+def corpus_of(folder: Path, only: str | None) -> Corpus:
+    """The recordings as a corpus of one class; `only` names some of them."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in audio.SUFFIXES)
-    if only:
-        paths = [path for path in paths if path.name in only or path.stem in only]
+    wanted = set(only.split(",")) if only else {path.name for path in paths}
+    if missing := wanted - {path.name for path in paths} - {path.stem for path in paths}:
+        raise SystemExit(f"{folder}: no recordings named {', '.join(sorted(missing))}")
+    paths = [path for path in paths if {path.name, path.stem} & wanted]
     if not paths:
-        raise SystemExit(f"{folder}: no recordings" + (f" named {', '.join(only)}" if only else ""))
+        raise SystemExit(f"{folder}: no recordings")
     rows = []
     for path in paths:
         seconds = audio.probe(path).seconds
