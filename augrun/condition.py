@@ -96,7 +96,7 @@ class Condition:
         # Not seeded by `seed`: another seed is another experiment on the same corpus.
         dataset = self.config["dataset"]
         settings = {"dataset": dataset["standin"], "seed": 0, **(dataset.get("standin_options") or {})}
-        return self.store.stage("standin", settings=settings, inputs={}, code="augrun.corpora.standin")
+        return self.store.stage("standin", settings=settings, inputs={}, code=f"augrun.corpora.standin.{dataset['standin']}")
 
     @cached_property
     def folds(self) -> list[Fold]:

@@ -33,6 +33,13 @@ GROUPS = {
 #: Groups whose YAML names a class; the settings of the others are plain values.
 COMPONENTS = ("dataset", "protocol", "representation", "generator", "policy", "classifier", "trainer", "tracking")
 
+#: What else a condition may use of the group `dataset`: `dataset@target=msp_improv`.
+ROLES = {
+    "target": "the other corpus of protocol=cross_corpus",
+    "source": "unlabelled recordings that the generator turns into its samples",
+    "noise": "background sounds that the generator adds",
+}
+
 #: Keys that a component's YAML may hold beside the fields of its class.
 COMMON_KEYS = ("_target_", "name")
 
@@ -120,12 +127,12 @@ def check(config: Mapping[str, Any]) -> None:
     problems: list[str] = []
     top = describe(f"{__name__}.Settings")
     for key in config:
-        if key not in top.parameters and key not in GROUPS:
+        if key not in top.parameters and key not in GROUPS and key not in ROLES:
             problems.append(f"{key}: no such key{nearest(key, [*top.parameters, *GROUPS])}")
     _check_fields("", {k: v for k, v in config.items() if k in top.parameters and k not in SECTIONS}, top, problems)
     for name in SECTIONS:
         _check_fields(name, config.get(name) or {}, describe(f"{__name__}.{SECTIONS[name].__name__}"), problems)
-    for group in COMPONENTS:
+    for group in [*COMPONENTS, *(role for role in ROLES if config.get(role))]:
         section = config.get(group)
         if not isinstance(section, Mapping) or "_target_" not in section:
             problems.append(f"{group}: its YAML names no class (`_target_: package.module.Class`)")

@@ -118,6 +118,18 @@ class Corpus:
         """Each clip's first class, shape (clips,), int64; -1 where a clip has none."""
         return np.array([labels[0] if labels else -1 for labels in self.clips["labels"]], dtype=np.int64)
 
+    def counts(self) -> dict[str, int]:
+        """Clips in all, by split, by session, by speaker and by class: `clips`, `split train`, `class sad`, ...
+
+        A clip of several classes counts in each.
+        """
+        counts = {"clips": len(self)}
+        for column in ("split", "session", "speaker"):
+            values = self.clips[column].value_counts()
+            counts |= {f"{column} {value}": int(values[value]) for value in sorted(values.index) if value}
+        of_class = self.targets().sum(axis=0)
+        return counts | {f"class {name}": int(n) for name, n in zip(self.label_set.names, of_class, strict=True)}
+
     def seconds_per_class(self) -> np.ndarray:
         """Seconds per class, shape (classes,); a clip of several classes counts in each."""
         return self.targets().T.astype(np.float64) @ self.clips["duration_s"].to_numpy(np.float64)

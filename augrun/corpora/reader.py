@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
 
@@ -36,6 +36,9 @@ class Reader:
         on_bad_clip: `fail` names all clips that cannot be used, `skip` leaves them out and says so.
     """
 
+    #: Whether its clips carry classes; one without can only be `dataset@source` or `dataset@noise`.
+    labelled: ClassVar[bool] = True
+
     name: str = ""
     root: str | None = None
     folder: str | None = None
@@ -56,6 +59,10 @@ class Reader:
             AugrunError: the layout or the metadata is wrong, or clips cannot be used (`on_bad_clip`).
         """
         raise NotImplementedError
+
+    def published(self) -> dict[str, int]:
+        """The published numbers of clips, by the names of `Corpus.counts`; empty where these settings have none."""
+        return {}
 
 
 def provenance(root: Path, counts: Mapping[str, int], published: Mapping[str, int] | None) -> str:

@@ -6,6 +6,7 @@ overlap, and not in loudness or duration, so that an experiment on it can come o
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from typing import Any
 from augrun.corpora.marker import read_marker, write_marker
 from augrun.errors import AugrunError, RequestError
 
-#: Every stand-in that can be rendered.
-DATASETS = ("jamendo",)
+#: Every stand-in that can be rendered, each by the module of its name: its `SIZES` with their defaults, its `VERSION`,
+#: `check(**sizes)`, which returns the sizes or refuses them, and `render(folder, seed, **sizes)`.
+DATASETS = ("jamendo", "iemocap", "msp_improv", "tedlium", "feel", "esc50", "fma")
 
 
 def render(dataset: str, folder: Path, seed: int = 0, **sizes: Any) -> Path:
@@ -58,9 +60,7 @@ def _request(dataset: str, seed: int, sizes: dict[str, Any]) -> tuple[Callable[.
     """The function that renders, and all that the result depends on."""
     if dataset not in DATASETS:
         raise RequestError(f"standin: there is no stand-in for {dataset!r}; there is {', '.join(DATASETS)}")
-    from augrun.corpora.standin import jamendo
-
-    module = {"jamendo": jamendo}[dataset]
+    module = importlib.import_module(f"{__name__}.{dataset}")
     strangers = [name for name in sizes if name not in module.SIZES]
     if strangers:
         legal = ", ".join(module.SIZES)
