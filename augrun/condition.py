@@ -7,7 +7,6 @@ these steps make.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,22 +17,16 @@ from typing import Any
 from augrun import schema
 from augrun.code import code_digest, describe
 from augrun.corpora.corpus import Corpus
-from augrun.corpora.index import Index
 from augrun.errors import RequestError
-from augrun.evaluation.results import Scored, trial_seed
+from augrun.evaluation.results import PREDICTIONS, Scored, trial_seed
+from augrun.features.segments import Segments
 from augrun.job import Hardware, Job
 from augrun.policies import Needs
-from augrun.protocols import Fold
+from augrun.protocols.base import Fold
+from augrun.recordings import Recordings, build, real_root
 from augrun.stages import Stage, Store
 
 log = logging.getLogger(__name__)
-
-
-def build(section: Mapping[str, Any]) -> Any:
-    """The component that a section of the configuration describes."""
-    module, _, name = section["_target_"].rpartition(".")
-    fields = describe(section["_target_"]).parameters
-    return getattr(importlib.import_module(module), name)(**{k: v for k, v in section.items() if k in fields})
 
 
 @dataclass(frozen=True)
@@ -70,38 +63,28 @@ class Condition:
     # What there is to know before any work.
 
     @cached_property
+    def recordings(self) -> Recordings:
+        """The recorded corpora by role."""
+        return Recordings(self.config, self.store, self.hardware)
+
+    @property
     def corpus(self) -> Corpus:
-        """The recorded clips."""
-        reader = build(self.config["dataset"])
-        index = Index(self.store.root / "index", workers=self.hardware.workers, progress=self.hardware.progress)
-        return reader.read(self.corpus_root, index)
-
-    @cached_property
-    def corpus_root(self) -> Path:
-        """The real corpus's folder, or that of its stand-in, rendered when nobody has done so."""
-        dataset = self.config["dataset"]
-        root = real_root(self.config)
-        if root is not None:
-            return root
-
-        def render(folder: Path) -> None:
-            from augrun.corpora import standin
-
-            standin.render(folder=folder / "corpus", **self._standin.content["settings"])
-
-        return self._standin.get(render, f"stand-in for {dataset['standin']}: rendering a miniature corpus") / "corpus"
-
-    @cached_property
-    def _standin(self) -> Stage:
-        # Not seeded by `seed`: another seed is another experiment on the same corpus.
-        dataset = self.config["dataset"]
-        settings = {"dataset": dataset["standin"], "seed": 0, **(dataset.get("standin_options") or {})}
-        return self.store.stage("standin", settings=settings, inputs={}, code=f"augrun.corpora.standin.{dataset['standin']}")
+        """The recorded clips of the dataset."""
+        return self.recordings.corpus()
 
     @cached_property
     def folds(self) -> list[Fold]:
         """The corpus, parted by the protocol."""
-        return build(self.config["protocol"]).folds(self.corpus, self.config["seed"])
+        others = self.others("protocol")
+        folds: list[Fold] = build(self.config["protocol"]).folds(self.corpus, self.config["seed"], **others)
+        for fold in folds:  # what cannot be voted on is refused before any work
+            fold.validation.by_utterance()
+            fold.test.by_utterance()
+        return folds
+
+    def others(self, group: str) -> dict[str, Corpus]:
+        """The corpora in other roles that a component uses."""
+        return {role: self.recordings.corpus(role) for role in schema.uses(self.config[group])}
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -109,7 +92,20 @@ class Condition:
         names = {group: str(self.config[group].get("name")) for group in CONDITION}
         if not self.generates:
             names["policy"] = "none"  # nothing is generated, so no policy makes a difference
-        return {**names, "scale": self.config["scale"], "data": self.corpus.data}
+        if self.tested is not None:
+            names["dataset"] += f"_to_{self.tested.name}"
+        return {**names, "scale": self.config["scale"], "data": self._data}
+
+    @property
+    def tested(self) -> Corpus | None:
+        """The other corpus that clips are tested on, where the protocol has one."""
+        return self.others("protocol").get("target")
+
+    @property
+    def _data(self) -> str:
+        """What the corpora are: one stand-in makes all of it a stand-in's result."""
+        kinds = {self.recordings.corpus(role).data for role in self.recordings.roles}
+        return next(kind for kind in ("standin", "other", "published") if kind in kinds)
 
     @property
     def generates(self) -> bool:
@@ -133,25 +129,32 @@ class Condition:
         seed = trial_seed(self.config["seed"], trial)
         generator = samples = None
         recorded = {"train": fold.train.digest, "validation": fold.validation.digest}
-        represented = self.representation_settings
+        others = {role: corpus.digest for role, corpus in self.others("generator").items()} if self.generates else {}
         if self.generates:
             if self._constant("generator", "trained"):
                 first = trial_seed(self.config["seed"], 0)
                 reseed = self.config["trials"]["reseed_generator"]
                 generator = self._stage(
-                    "generator", recorded, seed=seed if reseed else first, settings=self._trained("generator")
+                    "generator", recorded | others, seed=seed if reseed else first, settings=self._trained("generator")
                 )
-            made_from = {"train": fold.train.digest} | ({"generator": generator.fingerprint} if generator else {})
+            made_from = (
+                {"train": fold.train.digest} | others | ({"generator": generator.fingerprint} if generator else {})
+            )
             plan = {**schema.settings_of(self.config["generator"]), "policy": self._drawn}
             samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
         composition = self.config["policy"].get("composition", "both")
         fed = recorded | ({"samples": samples.fingerprint} if samples else {})
-        settings = {**self._trained("classifier"), "representation": represented}
+        settings = {**self._trained("classifier"), "representation": self._seen}
         if samples:
             settings |= {"composition": composition, "composed_by": self._drawn["code"]}
         classifier = self._stage("classifier", fed, seed=seed, settings=settings)
         asked = {"classifier": classifier.fingerprint, "test": fold.test.digest, "validation": fold.validation.digest}
-        predictions = self._stage("predictions", asked, group="classifier", settings={"representation": represented})
+        decided = {
+            "representation": self._seen,
+            "vote": self.segments.vote,
+            "by": code_digest("augrun.features.segments"),
+        }
+        predictions = self._stage("predictions", asked, group="classifier", settings=decided)
         return Cell(fold, trial, seed, generator, samples, classifier, predictions)
 
     def _stage(
@@ -197,10 +200,28 @@ class Condition:
         known = describe(section["_target_"])
         return {
             **schema.settings_of(section),
-            "max_frames": self.config["dataset"].get("input_frames"),
+            "max_frames": self._max_frames,
             "code": code_digest(known.module),
             "version": known.constants.get("version", 1),
         }
+
+    @property
+    def _max_frames(self) -> int | None:
+        """What is kept of a clip's features: all of them where segments are cut."""
+        return None if self.segments.seconds is not None else self.config["dataset"].get("input_frames")
+
+    @cached_property
+    def segments(self) -> Segments:
+        """How clips are cut and voted on."""
+        return Segments(**self.config["segments"])
+
+    @property
+    def _seen(self) -> dict[str, Any]:
+        """What a classifier's input depends on, beside the clip."""
+        if self.segments.seconds is None:
+            return self.representation_settings
+        cut = {"seconds": self.segments.seconds, "hop": self.segments.hop, "rest": self.segments.rest}
+        return {**self.representation_settings, "segments": {**cut, "code": code_digest("augrun.features.segments")}}
 
     # The work itself, each step done once.
 
@@ -214,8 +235,10 @@ class Condition:
         if spectra and self._constant("generator", "domain") == "waveform":
             raise RequestError(
                 f"generator={self.names['generator']} works on sound, but {spectra} of {len(self.corpus)} clips of "
-                f"{self.corpus_root} are spectrograms (.npy); give a dataset.root that has the audio"
+                f"{self.recordings.root()} are spectrograms (.npy); give a dataset.root that has the audio"
             )
+        if spectra:
+            build(self.config["representation"]).check_official()
         asked: dict[str, list[Stage | None]] = {
             "generator": [cell.generator or cell.samples for cell in self.cells],
             "classifier": [cell.classifier for cell in self.cells],
@@ -233,7 +256,8 @@ class Condition:
 
         def fit(folder: Path) -> None:
             generator = build(self.config["generator"])
-            generator.fit(cell.fold.train, cell.fold.validation, self._job(folder, cell.generator, "training"))
+            job = self._job(folder, cell.generator, "training")
+            generator.fit(cell.fold.train, cell.fold.validation, job, **self.others("generator"))
 
         return cell.generator.get(fit, f"{self.config['generator']['name']}: training, {cell.title}")
 
@@ -250,9 +274,8 @@ class Condition:
             generator = build(self.config["generator"])
             policy = build(self.config["policy"])
             plan = policy.plan(cell.fold.train, self.needs, cell.seed)
-            generator.generate(
-                plan.requests, cell.fold.train.label_set.names, fitted, self._job(folder, cell.samples, "generating")
-            )
+            job, names = self._job(folder, cell.samples, "generating"), cell.fold.train.label_set.names
+            generator.generate(plan.requests, names, fitted, job, **self.others("generator"))
             return samples.commit(folder, plan, name)
 
         folder = cell.samples.get(generate, f"{name}: generating, {cell.title}")
@@ -264,12 +287,16 @@ class Condition:
     @property
     def used(self) -> list[str]:
         """Stages that the results' fingerprints do not name, but that would be missed: features, the stand-in."""
-        named = [{"corpus": self.corpus.digest}]
+        named = [{"corpus": corpus.digest} for corpus in self._parted]
         named += [{"samples": cell.samples.fingerprint} for cell in self.cells if cell.samples]
         used = [self._features_of(inputs).fingerprint for inputs in named]
-        if real_root(self.config) is None:
-            used.append(self._standin.fingerprint)
-        return used
+        roles = [role for role in self.recordings.roles if real_root(self.config, role) is None]
+        return used + [self.recordings.standin(role).fingerprint for role in roles]
+
+    @property
+    def _parted(self) -> list[Corpus]:
+        """The corpora whose clips are in the folds."""
+        return [self.corpus] if self.tested is None else [self.corpus, self.tested]
 
     def features(self, corpus: Corpus, inputs: Mapping[str, str], title: str) -> Any:
         """The features of a corpus's clips, in its order."""
@@ -278,41 +305,47 @@ class Condition:
         stage = self._features_of(inputs)
 
         def extract(folder: Path) -> None:
-            build(self.config["representation"]).extract(
-                corpus, folder, self.hardware, self.config["dataset"].get("input_frames"), title=title
-            )
+            build(self.config["representation"]).extract(corpus, folder, self.hardware, self._max_frames, title=title)
 
         return Features.open(stage.get(extract, title))
 
     @cached_property
-    def recorded_features(self) -> Any:
-        """The features of all recorded clips; nothing in them is fitted."""
-        return self.features(self.corpus, {"corpus": self.corpus.digest}, f"{self.corpus.name}: features")
+    def recorded_features(self) -> tuple[Any, dict[str, int]]:
+        """The features of all recorded clips, in which nothing is fitted, and each clip's row."""
+        from augrun.features.cache import Features
 
-    def examples(self, part: Corpus) -> Any:
-        """A part of the recorded clips as the classifier sees it."""
+        of = [self.features(corpus, {"corpus": corpus.digest}, f"{corpus.name}: features") for corpus in self._parted]
+        named = [corpus.prefixed() if corpus is self.tested else corpus for corpus in self._parted]
+        clips = [clip for corpus in named for clip in corpus.clips["clip_id"]]
+        return Features.concatenate(of), {clip: row for row, clip in enumerate(clips)}
+
+    def whole(self, part: Corpus) -> Any:
+        """The features of a part's recorded clips."""
+        features, places = self.recorded_features
+        return features.select([places[clip] for clip in part.clips["clip_id"]])
+
+    def examples(self, part: Corpus, features: Any) -> tuple[Any, Any]:
+        """Clips as the classifier sees them, whole or in segments, and the row of the clip that each is from."""
         from augrun.classifiers.base import Examples
 
-        places = {clip: row for row, clip in enumerate(self.corpus.clips["clip_id"])}
-        rows = [places[clip] for clip in part.clips["clip_id"]]
-        return Examples(self.recorded_features.select(rows), part.targets(), part.label_set.multilabel)
+        frame = None if self.segments.seconds is None else build(self.config["representation"]).seconds_per_frame
+        cut, rows = self.segments.cut(features, frame)
+        return Examples(cut, part.targets()[rows], part.label_set.multilabel), rows
 
     def training_set(self, cell: Cell) -> Any:
         """What the classifier is trained on: recorded and generated clips, as the policy has it."""
-        from augrun.classifiers.base import Examples
         from augrun.features.cache import Features
 
-        recorded = self.examples(cell.fold.train)
-        samples = self.generated(cell)
+        recorded, samples = self.whole(cell.fold.train), self.generated(cell)
         if samples is None or cell.samples is None:
-            return recorded
+            return self.examples(cell.fold.train, recorded)[0]
         made = self.features(samples, {"samples": cell.samples.fingerprint}, f"{samples.name}: features, {cell.title}")
         both = Corpus.concatenate([cell.fold.train, samples])
-        features = Features.concatenate([recorded.features, made])
+        features = Features.concatenate([recorded, made])
         composed = build(self.config["policy"]).compose(cell.fold.train, samples)
         places = {clip: row for row, clip in enumerate(both.clips["clip_id"])}
         rows = [places[clip] for clip in composed.clips["clip_id"]]
-        return Examples(features.select(rows), composed.targets(), composed.label_set.multilabel)
+        return self.examples(composed, features.select(rows))[0]
 
     def classified(self, cell: Cell) -> Path:
         """The trained classifier of a fold and trial."""
@@ -321,7 +354,8 @@ class Condition:
 
         def fit(folder: Path) -> None:
             job = self._job(folder, cell.classifier, "training")
-            build(self.config["classifier"]).fit(self.training_set(cell), self.examples(cell.fold.validation), job)
+            validation, _ = self.examples(cell.fold.validation, self.whole(cell.fold.validation))
+            build(self.config["classifier"]).fit(self.training_set(cell), validation, job)
 
         return cell.classifier.get(fit, f"{self.config['classifier']['name']}: training, {cell.title}")
 
@@ -329,23 +363,22 @@ class Condition:
         """The scores of a fold and trial on its validation and test parts."""
 
         def predict(folder: Path) -> None:
-            import numpy as np
+            from augrun.evaluation import decisions
 
-            classifier = build(self.config["classifier"])
-            fitted = self.classified(cell)
+            classifier, fitted = build(self.config["classifier"]), self.classified(cell)
             job = self._job(folder, cell.predictions, "predicting")
-            scores = {
-                f"{part}_scores": classifier.predict(self.examples(corpus).features, fitted, job)
-                for part, corpus in (("validation", cell.fold.validation), ("test", cell.fold.test))
-            }
-            np.savez(folder / "predictions.npz", **scores, test_clips=cell.fold.test.clips["clip_id"].to_numpy(str))
+            content: dict[str, Any] = {}
+            for name, part in (("validation", cell.fold.validation), ("test", cell.fold.test)):
+                examples, rows = self.examples(part, self.whole(part))
+                scores = classifier.predict(examples.features, fitted, job)
+                content |= decisions.content(name, part, scores, rows, self.segments.vote)
+            decisions.write(folder / PREDICTIONS, content)
 
         if not cell.predictions.done:
             self.classified(cell)
         folder = cell.predictions.get(predict, f"{self.config['classifier']['name']}: predicting, {cell.title}")
-        return Scored(
-            cell.fold.name, cell.trial, cell.seed, folder / "predictions.npz", cell.fold.validation, cell.fold.test
-        )
+        validation, test = (part.by_utterance()[0] for part in (cell.fold.validation, cell.fold.test))
+        return Scored(cell.fold.name, cell.trial, cell.seed, folder / PREDICTIONS, validation, test)
 
     @cached_property
     def stage(self) -> Stage:
@@ -369,27 +402,3 @@ class Condition:
 
 #: The groups that make a condition, in the order of a run's name.
 CONDITION = ("dataset", "generator", "policy", "classifier", "protocol", "representation")
-
-
-def real_root(config: Mapping[str, Any]) -> Path | None:
-    """The folder of the real corpus that the request names; None where the stand-in serves.
-
-    Raises:
-        RequestError: a named folder is not there, or nothing is named and there is no stand-in.
-    """
-    dataset = config["dataset"]
-    name = dataset["name"]
-    if dataset.get("root"):
-        root = Path(dataset["root"]).expanduser()
-        if not root.is_dir():
-            raise RequestError(f"dataset.root: no folder {root}; give the folder that holds {name}")
-        return root.resolve()
-    if config["data"]["root"]:
-        base = Path(config["data"]["root"]).expanduser()
-        root = base / (dataset.get("folder") or name)
-        if not root.is_dir():
-            raise RequestError(f"no folder {root} for dataset={name} under the data root {base}; give dataset.root=DIR")
-        return root.resolve()
-    if not dataset.get("standin"):
-        raise RequestError(f"dataset={name} has no stand-in; give dataset.root=DIR, the folder that holds the corpus")
-    return None

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augrun import schema
-from augrun.condition import Condition, build, real_root
+from augrun.condition import Condition
+from augrun.recordings import build, real_root
 from augrun.stages import Store
 
 if TYPE_CHECKING:
@@ -119,11 +120,14 @@ def announce(condition: Condition) -> None:
         "published": "the published corpus",
         "other": "a corpus that is not the published one",
     }
-    corpus = condition.corpus
     log.info("%s, scale %s", condition.title, condition.names["scale"])
-    log.info("  data: %s, %d clips, %.1f h: %s", corpus.name, len(corpus), corpus.seconds / 3600, kinds[corpus.data])
-    for note in corpus.notes:
-        log.warning("  %s", note)
+    for role in condition.recordings.roles:
+        corpus = condition.recordings.corpus(role)
+        what = "data" if role == "dataset" else role
+        hours = corpus.seconds / 3600
+        log.info("  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, kinds[corpus.data])
+        for note in corpus.notes:
+            log.warning("  %s", note)
 
 
 def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +169,8 @@ def check(config: Mapping[str, Any]) -> None:
         RequestError: with one line for each mistake.
     """
     schema.check(config)
-    real_root(config)
+    for role in ("dataset", *(role for role in schema.ROLES if config.get(role))):
+        real_root(config, role)
 
 
 def prepare(config: Mapping[str, Any]) -> None:

@@ -113,9 +113,17 @@ class Settings:
     data: Data = field(default_factory=Data)
     output: Output = field(default_factory=Output)
     sweep: Sweep = field(default_factory=Sweep)
+    segments: dict[str, Any] = field(default_factory=dict)
 
 
-SECTIONS = {"trials": Trials, "data": Data, "output": Output, "sweep": Sweep}
+#: Sections of plain values at the top level, and the class whose fields they have.
+SECTIONS = {
+    "trials": f"{__name__}.Trials",
+    "data": f"{__name__}.Data",
+    "output": f"{__name__}.Output",
+    "sweep": f"{__name__}.Sweep",
+    "segments": "augrun.features.segments.Segments",
+}
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -130,8 +138,8 @@ def check(config: Mapping[str, Any]) -> None:
         if key not in top.parameters and key not in GROUPS and key not in ROLES:
             problems.append(f"{key}: no such key{nearest(key, [*top.parameters, *GROUPS])}")
     _check_fields("", {k: v for k, v in config.items() if k in top.parameters and k not in SECTIONS}, top, problems)
-    for name in SECTIONS:
-        _check_fields(name, config.get(name) or {}, describe(f"{__name__}.{SECTIONS[name].__name__}"), problems)
+    for name, target in SECTIONS.items():
+        _check_fields(name, config.get(name) or {}, describe(target), problems)
     for group in [*COMPONENTS, *(role for role in ROLES if config.get(role))]:
         section = config.get(group)
         if not isinstance(section, Mapping) or "_target_" not in section:
@@ -140,6 +148,8 @@ def check(config: Mapping[str, Any]) -> None:
         _check_fields(group, section, describe(section["_target_"]), problems, COMMON_KEYS)
     if not problems:
         _check_domains(config, problems)
+        _check_roles(config, problems)
+        _check_frames(config, problems)
     if problems:
         raise RequestError("\n".join(problems))
 
@@ -177,6 +187,45 @@ def _check_domains(config: Mapping[str, Any], problems: list[str]) -> None:
             f"representation={config['representation'].get('name')} gives {between}: "
             f"choose a representation that gives {taken}"
         )
+
+
+def _check_roles(config: Mapping[str, Any], problems: list[str]) -> None:
+    """Each corpus in a role needs a component that uses it, and the other way round; classes need labels."""
+    wanted = {role: component for component in ("protocol", "generator") for role in uses(config[component])}
+    for role in ROLES:
+        if config.get(role) and role not in wanted:
+            chosen = " and ".join(f"{group}={config[group].get('name')}" for group in ("generator", "protocol"))
+            problems.append(f"{role}: {ROLES[role]}, but {chosen} want none; leave out dataset@{role}")
+        elif role in wanted and not config.get(role):
+            component = wanted[role]
+            problems.append(
+                f"{component}={config[component].get('name')} needs another corpus; give dataset@{role}=NAME"
+            )
+    for role in ("dataset", "target"):
+        section = config.get(role)
+        if section and describe(section["_target_"]).constants.get("labelled") is False:
+            problems.append(
+                f"{role}: {section.get('name')} has no classes; it serves as dataset@source={section.get('name')}"
+            )
+
+
+def uses(section: Mapping[str, Any]) -> tuple[str, ...]:
+    """The roles whose corpora a component wants beside the dataset."""
+    return tuple(describe(section["_target_"]).constants.get("uses", ()))
+
+
+def _check_frames(config: Mapping[str, Any], problems: list[str]) -> None:
+    """What a classifier looks at must have been kept; segments need frames to be cut from."""
+    seconds = (config.get("segments") or {}).get("seconds")
+    wanted, kept = config["classifier"].get("frames"), config["dataset"].get("input_frames")
+    if seconds is None and isinstance(wanted, int) and isinstance(kept, int) and wanted > kept:
+        problems.append(
+            f"classifier.frames={wanted} is more than the dataset.input_frames={kept} that are kept of a clip; "
+            f"give dataset.input_frames={wanted}"
+        )
+    between = describe(config["representation"]["_target_"]).constants.get("domain")
+    if seconds is not None and between != "logmel":
+        problems.append(f"segments.seconds: representation={config['representation'].get('name')} has no frames to cut")
 
 
 def nearest(word: str, legal: list[str]) -> str:

@@ -14,6 +14,7 @@ import yaml
 
 from augrun import cli, schema
 from augrun.code import describe
+from augrun.errors import RequestError
 
 ROOT = Path(__file__).resolve().parent.parent
 CHOICES = sorted(path for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name != "experiment")
@@ -51,6 +52,11 @@ def test_list_shows_every_choice_with_its_description():
     assert "no such group; did you mean generator?" in augrun("list", "generater").stderr
 
 
+#: What else a choice needs, and the corpora that cannot be a condition's only one.
+PARTNERS = {"cross_corpus": ["dataset@target=feel"]}
+UNLABELLED = ("tedlium",)
+
+
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: f"{path.parent.name}={path.stem}")
 @pytest.mark.parametrize("scale", ["demo", "paper"])
 def test_every_choice_composes_and_fits_its_class(path, scale):
@@ -62,10 +68,14 @@ def test_every_choice_composes_and_fits_its_class(path, scale):
     resolvers.register()
     group, name = path.parent.name, path.stem
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", overrides=[f"{group}={name}", f"scale={scale}"])
+        config = compose("config", overrides=[f"{group}={name}", f"scale={scale}", *PARTNERS.get(name, [])])
         plain = experiment.resolve(config)
     assert HydraConfig is not None
-    schema.check(plain)
+    if name in UNLABELLED:
+        with pytest.raises(RequestError, match=f"^dataset: {name} has no classes; it serves as dataset@source={name}$"):
+            schema.check(plain)
+    else:
+        schema.check(plain)
     section = plain[group]
     assert section["name"] == name
     fields = set(describe(section["_target_"]).parameters)

@@ -15,7 +15,10 @@ from augrun.corpora.index import Index
 from augrun.corpora.jamendo import JamendoMood
 from augrun.corpora.reader import build
 from augrun.errors import AugrunError
-from augrun.protocols import Fold, Holdout, Official, SpeakerFolds
+from augrun.protocols.base import Fold
+from augrun.protocols.holdout import Holdout
+from augrun.protocols.official import Official
+from augrun.protocols.speaker_folds import SpeakerFolds
 
 PARTS = ("train", "validation", "test")
 

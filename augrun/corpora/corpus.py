@@ -10,6 +10,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from augrun.corpora.checks import first_few
+from augrun.errors import AugrunError
+
 #: Columns of `Corpus.clips`, in order. `labels` holds a tuple of class indices in the order the source
 #: lists them (the first one is "the track's first tag"); `digest` identifies the clip's content.
 COLUMNS = (
@@ -139,6 +142,35 @@ class Corpus:
         picked = np.asarray(rows)
         positions = np.flatnonzero(picked) if picked.dtype == bool else picked.astype(np.int64)
         return Corpus(self.name, self.clips.iloc[positions], self.label_set, self.data)
+
+    def prefixed(self) -> Corpus:
+        """The same clips with the corpus's name before each id, speaker, session, utterance and cluster.
+
+        Beside another corpus, nothing can then be mistaken for something of that.
+        """
+        clips = self.clips.copy()
+        for column in ("clip_id", "speaker", "session", "utterance", "cluster"):
+            named = clips[column] != ""
+            clips.loc[named, column] = f"{self.name}/" + clips.loc[named, column].astype(str)
+        return Corpus(self.name, clips, self.label_set, self.data)
+
+    def by_utterance(self) -> tuple[Corpus, np.ndarray]:
+        """What is decided on: one row an utterance (that of its first clip), and each clip's row there, (clips,).
+
+        Raises:
+            AugrunError: clips of one utterance carry different classes.
+        """
+        codes, utterances = pd.factorize(self.clips["utterance"])
+        if len(utterances) == len(self):
+            return self, np.arange(len(self))
+        different = self.clips.groupby(codes)["labels"].nunique() > 1
+        if different.any():
+            raise AugrunError(
+                f"{self.name}: {int(different.sum()):,} utterances have clips of different classes "
+                f"({first_few(utterances[different])}), and no vote can decide them"
+            )
+        first = np.unique(codes, return_index=True)[1]
+        return self.select(first), codes.astype(np.int64)
 
     @staticmethod
     def concatenate(corpora: Iterable[Corpus]) -> Corpus:

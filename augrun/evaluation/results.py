@@ -13,6 +13,9 @@ import numpy as np
 
 from augrun.corpora.corpus import Corpus
 
+#: The file with a fold's and trial's scores; `augrun.evaluation.decisions` says what is in it.
+PREDICTIONS = "predictions.npz"
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -22,9 +25,9 @@ class Scored:
         fold: the fold's name.
         trial: the trial's number, from 0.
         seed: the trial's seed.
-        predictions: the npz file with `test_scores` and `validation_scores`, shape (clips, classes).
-        validation: the fold's validation part.
-        test: the fold's test part.
+        predictions: the npz file with `test_scores` and `validation_scores`, shape (utterances, classes).
+        validation: the fold's validation part, a row an utterance.
+        test: the fold's test part, a row an utterance.
     """
 
     fold: str

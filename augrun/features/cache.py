@@ -100,6 +100,18 @@ class Features(Sequence[np.ndarray]):
             self.bands, _frozen(self.frames[picked]), self._blocks, self._block_of[picked], self._starts[picked]
         )
 
+    def cut(self, rows: np.ndarray, first: np.ndarray, frames: np.ndarray) -> Features:
+        """Stretches of clips, without copying: `frames[k]` frames of clip `rows[k]` from its frame `first[k]` on.
+
+        Raises:
+            ValueError: a stretch is empty or does not lie within its clip.
+        """
+        if (first < 0).any() or (frames < 1).any() or (first + frames > self.frames[rows]).any():
+            raise ValueError("a stretch that does not lie within its clip")
+        return Features(
+            self.bands, _frozen(frames.astype(np.int64)), self._blocks, self._block_of[rows], self._starts[rows] + first
+        )
+
     @staticmethod
     def concatenate(parts: Iterable[Features]) -> Features:
         """One after the other, without copying; parts without clips are left out.

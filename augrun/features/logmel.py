@@ -162,6 +162,20 @@ class LogMel:
         resampled = linear_resample(samples, rate, self.sample_rate)
         return resampled if seconds is None else resampled[: max(1, round(seconds * self.sample_rate))]
 
+    def check_official(self) -> None:
+        """Makes sure that MTG-Jamendo's `.npy` spectrograms are what these settings would give.
+
+        Raises:
+            RequestError: they are not.
+        """
+        ours, official = dataclasses.asdict(self), dataclasses.asdict(LogMel())
+        different = [f"{name}={official[name]}, not {value}" for name, value in ours.items() if value != official[name]]
+        if different:
+            raise RequestError(
+                f"the published spectrograms (.npy) were made with {'; '.join(different)}; choose "
+                "representation=logmel_jamendo, or give a dataset.root that has the audio"
+            )
+
     def _official(self, path: Path, start_s: float, end_s: float | None, max_frames: int | None) -> np.ndarray:
         try:
             mel = np.load(path, mmap_mode="r", allow_pickle=False)

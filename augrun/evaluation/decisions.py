@@ -1,0 +1,48 @@
+"""What a classifier says of a fold's parts: the scores of what it saw, and those of the utterances.
+
+predictions.npz holds, for `validation` and `test`:
+
+    <part>_scores           class probabilities of each utterance, float32, shape (utterances, classes)
+    <part>_clips            the id of each utterance's first clip
+    <part>_part_scores      where clips were cut, or several make an utterance: those of what was voted on,
+    <part>_part_utterances  and the row of its utterance, shape (parts,)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augrun.corpora.corpus import Corpus
+from augrun.features.segments import vote
+
+
+def content(name: str, part: Corpus, scores: np.ndarray, rows: np.ndarray, how: str) -> dict[str, np.ndarray]:
+    """The arrays of one part.
+
+    Args:
+        name: `validation` or `test`.
+        part: its clips.
+        scores: class probabilities of what the classifier saw, shape (seen, classes).
+        rows: the clip that each is from, shape (seen,).
+        how: the vote, `majority` or `mean`.
+    """
+    utterances, owners = part.by_utterance()
+    of = owners[rows]
+    decided = vote(scores, of, len(utterances), how, part.label_set.multilabel)
+    arrays = {f"{name}_scores": decided, f"{name}_clips": utterances.clips["clip_id"].to_numpy(str)}
+    if len(scores) > len(utterances):
+        arrays |= {f"{name}_part_scores": scores, f"{name}_part_utterances": of}
+    return arrays
+
+
+def write(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes the file whole or not at all."""
+    beside = path.with_name(f".{path.name}")
+    with open(beside, "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(beside, path)

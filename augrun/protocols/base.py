@@ -1,0 +1,118 @@
+"""What every protocol promises, and the simulated imbalance that each of them can have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from augrun.corpora.corpus import Corpus
+from augrun.errors import AugrunError, RequestError
+from augrun.protocols.drawing import generator
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way of parting a corpus.
+
+    Attributes:
+        name: what to call it in results.
+        train: what generators and classifiers are fitted on.
+        validation: what they are selected on; empty where the protocol holds nothing out.
+        test: what they are judged on.
+        reserve: recorded clips kept out of all three, where a control asks for them.
+    """
+
+    name: str
+    train: Corpus
+    validation: Corpus
+    test: Corpus
+    reserve: Corpus | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Base of all protocols; a frozen dataclass whose fields are its settings.
+
+    Class attributes:
+        uses: the roles (`target`) whose corpora `part` wants beside the dataset.
+
+    Attributes:
+        minority: the class of which `remove` is taken out of every train part; None leaves all as they are.
+        remove: share of its utterances (Chatziagapi et al. 2019, section 3.2: 80 %), drawn after the validation part,
+            which stays whole. A larger share removes what a smaller one does, and more.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ()
+
+    minority: str | None = None
+    remove: Annotated[float, "[0, 1)"] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.remove and self.minority is None:
+            raise RequestError(f"protocol.remove={self.remove:g} of which class? give protocol.minority=CLASS")
+
+    def folds(self, corpus: Corpus, seed: int, target: Corpus | None = None) -> list[Fold]:
+        """The folds.
+
+        Args:
+            corpus: the dataset.
+            seed: of everything that is drawn.
+            target: the other corpus, for a protocol that `uses` one.
+
+        Raises:
+            AugrunError: the corpus cannot be parted so, or a class would be missing in a part.
+        """
+        folds = [self._imbalanced(fold, seed) for fold in self.part(corpus, seed, target)]
+        for fold in folds:
+            check(fold)
+        return folds
+
+    def part(self, corpus: Corpus, seed: int, target: Corpus | None) -> list[Fold]:
+        """The folds as the protocol has them; `folds` removes from their train parts and checks them."""
+        raise NotImplementedError
+
+    def _imbalanced(self, fold: Fold, seed: int) -> Fold:
+        """The fold with part of the minority's utterances taken out of its train part."""
+        if self.minority is None:
+            return fold
+        names = fold.train.label_set.names
+        if self.minority not in names:
+            has = f"{fold.train.name}; it has {', '.join(names)}"
+            raise AugrunError(f"protocol.minority={self.minority}: no class of {has}")
+        carries = fold.train.targets()[:, names.index(self.minority)] > 0
+        owners = fold.train.clips["utterance"].to_numpy(str)
+        utterances = np.unique(owners[carries])
+        drawn = generator(seed, f"imbalance {fold.name}").permutation(utterances)
+        # One stays, so that no request for imbalance loses the class.
+        gone = drawn[: min(round(self.remove * len(drawn)), len(drawn) - 1)]
+        kept = fold.train.select(~np.isin(owners, gone))
+        return Fold(fold.name, kept, fold.validation, fold.test, fold.reserve)
+
+
+def fold_of(name: str, corpus: Corpus, parts: Sequence[np.ndarray]) -> Fold:
+    """A fold from one mask a part."""
+    train, validation, test = (corpus.select(mask) for mask in parts)
+    return Fold(name, train, validation, test)
+
+
+def check(fold: Fold) -> None:
+    """Every part that there is must have clips of every class.
+
+    Raises:
+        AugrunError: a part lacks a class.
+    """
+    for part, clips in zip(PARTS, (fold.train, fold.validation, fold.test), strict=True):
+        if part == "validation" and not len(clips):
+            continue
+        lacking = [clips.label_set.names[label] for label in np.flatnonzero(clips.targets().sum(axis=0) == 0)]
+        if lacking:
+            raise AugrunError(
+                f"{fold.name} of {clips.name}: the {part} part ({len(clips):,} clips) has no clip of "
+                f"{', '.join(lacking)}\n"
+                "give it more clips, leave these classes out of the dataset, or choose another protocol"
+            )

@@ -1,0 +1,101 @@
+"""The corpora that a condition names: where each lies, its stand-in where there is none, and its table.
+
+A condition has a `dataset` and may have others in the roles of `augrun.schema.ROLES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from augrun.code import describe
+from augrun.corpora.corpus import Corpus
+from augrun.corpora.index import Index
+from augrun.errors import RequestError
+from augrun.job import Hardware
+from augrun.schema import ROLES
+from augrun.stages import Stage, Store
+
+
+def build(section: Mapping[str, Any]) -> Any:
+    """The component that a section of the configuration describes."""
+    module, _, name = section["_target_"].rpartition(".")
+    fields = describe(section["_target_"]).parameters
+    return getattr(importlib.import_module(module), name)(**{k: v for k, v in section.items() if k in fields})
+
+
+class Recordings:
+    """The recorded corpora of a condition, read once each.
+
+    Args:
+        config: the resolved configuration.
+        store: where stand-ins and the index of files live.
+        hardware: how many workers look at files.
+    """
+
+    def __init__(self, config: Mapping[str, Any], store: Store, hardware: Hardware) -> None:
+        self.config, self.store, self.hardware = config, store, hardware
+        self._read: dict[str, Corpus] = {}
+
+    @property
+    def roles(self) -> list[str]:
+        """`dataset`, and the other roles that are given."""
+        return ["dataset", *(role for role in ROLES if self.config.get(role))]
+
+    def corpus(self, role: str = "dataset") -> Corpus:
+        """The clips of the corpus in a role."""
+        if role not in self._read:
+            reader = build(self.config[role])
+            index = Index(self.store.root / "index", workers=self.hardware.workers, progress=self.hardware.progress)
+            self._read[role] = reader.read(self.root(role), index)
+        return self._read[role]
+
+    def root(self, role: str = "dataset") -> Path:
+        """The real corpus's folder, or that of its stand-in, rendered when nobody has done so."""
+        root = real_root(self.config, role)
+        if root is not None:
+            return root
+        stage = self.standin(role)
+
+        def render(folder: Path) -> None:
+            from augrun.corpora import standin
+
+            standin.render(folder=folder / "corpus", **stage.content["settings"])
+
+        name = stage.content["settings"]["dataset"]
+        return stage.get(render, f"stand-in for {name}: rendering a miniature corpus") / "corpus"
+
+    def standin(self, role: str = "dataset") -> Stage:
+        """The stage that holds the stand-in of a role."""
+        # Not seeded by `seed`: another seed is another experiment on the same corpus.
+        section = self.config[role]
+        settings = {"dataset": section["standin"], "seed": 0, **(section.get("standin_options") or {})}
+        code = f"augrun.corpora.standin.{section['standin']}"
+        return self.store.stage("standin", settings=settings, inputs={}, code=code)
+
+
+def real_root(config: Mapping[str, Any], role: str = "dataset") -> Path | None:
+    """The folder of the real corpus in a role; None where the stand-in serves.
+
+    Raises:
+        RequestError: a named folder is not there, or nothing is named and there is no stand-in.
+    """
+    section = config[role]
+    name = section["name"]
+    if section.get("root"):
+        root = Path(section["root"]).expanduser()
+        if not root.is_dir():
+            raise RequestError(f"{role}.root: no folder {root}; give the folder that holds {name}")
+        return root.resolve()
+    if config["data"]["root"]:
+        base = Path(config["data"]["root"]).expanduser()
+        root = base / (section.get("folder") or name)
+        if not root.is_dir():
+            chosen = f"dataset={name}" if role == "dataset" else f"dataset@{role}={name}"
+            raise RequestError(f"no folder {root} for {chosen} under the data root {base}; give {role}.root=DIR")
+        return root.resolve()
+    if not section.get("standin"):
+        raise RequestError(f"dataset={name} has no stand-in; give {role}.root=DIR, the folder that holds the corpus")
+    return None
