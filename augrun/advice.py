@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from augrun.schema import GROUPS, nearest
+from augrun.schema import GROUPS, ROLES, nearest
 
 
 def explain(error: Exception, arguments: list[str], conf: Path) -> str:
@@ -15,8 +15,10 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str:
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match.groups()
         return f"{group}={choice}: no such choice{nearest(choice, choices(conf, group))}"
+    if match := re.search(r"Could not override '(?:\+)?([a-z_]+)@([^']+)'", text):
+        return f"{match[1]}@{match[2]}: no such role{nearest(match[2], list(ROLES))}"
     if match := re.search(r"Could not override '([^']+)'.\s*\n?.*No match in the defaults list", text, re.S):
-        return f"{match[1]}: no such group or key{nearest(match[1].split('@')[0], [*GROUPS, *top_level(conf)])}"
+        return f"{match[1]}: no such group or key{nearest(match[1], [*GROUPS, *top_level(conf)])}"
     if match := re.search(r"Could not (?:override|delete) '([^']+)'", text):
         return f"{match[1]}: no such key{near_key(match[1], arguments, conf)}"
     if match := re.search(r"Could not append to config\..*?'([^']+)'", text, re.S):

@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 
 from augrun.errors import AugrunError, RequestError
 
+#: Columns of what is listed.
+WIDTH = 100
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -26,6 +29,8 @@ def run(verb: str, arguments: Sequence[str]) -> int:
 
     verbs: dict[str, Callable[[Sequence[str]], int]] = {
         "list": list_choices,
+        "doctor": doctor,
+        "table": table,
         "standin": standin,
         "ui": ui,
         "store": store,
@@ -38,23 +43,46 @@ def run(verb: str, arguments: Sequence[str]) -> int:
 
 def list_choices(arguments: Sequence[str]) -> int:
     """`augrun list [GROUP]`: every choice with the first comment of its YAML."""
-    from augrun.cli import conf_dir
     from augrun.schema import GROUPS, nearest
 
-    parser = _Parser(prog="augrun list", description="The choices of every group, one line each.")
+    parser = _Parser(prog="augrun list", description="The choices of every group, with what each is.")
     parser.add_argument("group", nargs="?")
     group = parser.parse_args(arguments).group
     if group is not None and group not in GROUPS:
         raise RequestError(f"{group}: no such group{nearest(group, list(GROUPS))}")
-    for name in [group] if group else GROUPS:
-        paths = sorted((conf_dir() / name).glob("*.yaml"))
-        print(f"{name}: {GROUPS[name]}")
-        width = max((len(path.stem) for path in paths), default=0)
-        for path in paths:
-            print(f"  {path.stem:<{width}}  {description_of(path)}")
-        if not paths:
-            print("  (none yet)")
+    for number, name in enumerate([group] if group else GROUPS):
+        if number:
+            print()
+        _list_group(name)
     return 0
+
+
+def _list_group(group: str) -> None:
+    from augrun.cli import conf_dir
+    from augrun.schema import GROUPS, ROLES
+
+    print(f"{group}: {GROUPS[group]}")
+    entries = [(path.stem, description_of(path)) for path in sorted((conf_dir() / group).glob("*.yaml"))]
+    _print_entries(entries or [("(none yet)", "")])
+    if group == "dataset":
+        print("  Further corpora of one condition, each a choice of this group, with settings ROLE.KEY=…:")
+        _print_entries([(f"dataset@{role}=NAME", f"{text} ({role}.root=DIR)") for role, text in ROLES.items()], "    ")
+    if group == "experiment" and entries:
+        print("  augrun table NAME makes a published table.")
+
+
+def _print_entries(entries: Sequence[tuple[str, str]], indent: str = "  ") -> None:
+    """One entry a line; what does not fit goes on below its beginning."""
+    import shutil
+    import sys
+    import textwrap
+
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    width = max(len(name) for name, _ in entries)
+    for name, text in entries:
+        first, following = f"{indent}{name:<{width}}  ", " " * (len(indent) + width + 2)
+        wrapped = textwrap.wrap(text, max(50, min(columns, WIDTH)), initial_indent=first, subsequent_indent=following)
+        print("\n".join(wrapped) or first.rstrip())
 
 
 def description_of(path: Path) -> str:
@@ -63,6 +91,34 @@ def description_of(path: Path) -> str:
         if line.startswith("#") and not line.startswith("# @package"):
             return line.lstrip("# ").strip()
     return ""
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """`augrun doctor [overrides]`: what a run needs, checked before it costs anything."""
+    parser = _Parser(prog="augrun doctor", description="Check what a run needs before it costs anything.")
+    parser.add_argument("overrides", nargs="*", help="as of the run that is meant, e.g. dataset=feel")
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder with further choices")
+    given = parser.parse_intermixed_args(arguments)
+    from augrun import doctor
+
+    return doctor.run(given.overrides, given.config_dir)
+
+
+def table(arguments: Sequence[str]) -> int:
+    """`augrun table NAME [overrides]`: a published table, measured on the corpora at hand."""
+    from augrun import table
+
+    parser = _Parser(prog="augrun table", description="A published table, measured on the corpora at hand.")
+    parser.add_argument("name")
+    parser.add_argument(
+        "overrides", nargs="*", help="of all rows, e.g. dataset.root=DIR; dataset=A,B for these corpora"
+    )
+    parser.add_argument("--format", choices=table.FORMATS, default="txt", help="what to print (default: txt)")
+    parser.add_argument("--out", type=Path, help="where to write (default: tables/NAME under the output root)")
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder with further choices")
+    given = parser.parse_intermixed_args(arguments)
+    table.make(given.name, given.overrides, given.format, given.out, given.config_dir)
+    return 0
 
 
 def standin(arguments: Sequence[str]) -> int:

@@ -76,3 +76,58 @@ def test_a_named_file_enters_the_settings_by_its_content(tmp_path):
     assert settings != schema.settings_of({**weights, "weights": str(two)})
     with pytest.raises(RequestError, match="this file is named in the configuration"):
         schema.settings_of({**weights, "weights": str(tmp_path / "none.pt")})
+
+
+def whole(**changes):
+    """A configuration of small sections."""
+    config = {
+        "scale": "demo",
+        "dataset": {"_target_": "augrun.corpora.feel.Feel", "name": "feel", "input_frames": 256},
+        "protocol": {"_target_": "augrun.protocols.official.Official", "name": "official"},
+        "representation": {"_target_": "augrun.features.logmel.LogMel", "name": "logmel"},
+        "generator": {"_target_": "augrun.generators.copy.Copy", "name": "copy", "prime_s": 1.0, "sample_s": 1.0},
+        "policy": section(),
+        "classifier": {
+            "_target_": "augrun.classifiers.mobilenetv2_attention.MobileNetV2Attention",
+            "name": "mobilenetv2_attention",
+            "frames": 256,
+        },
+        "trainer": {"_target_": "augrun.job.Hardware", "name": "cpu"},
+        "tracking": {"_target_": "augrun.tracking.Tracking", "name": "sqlite"},
+    }
+    return {**config, **changes}
+
+
+def problems_of(**changes):
+    with pytest.raises(RequestError) as caught:
+        schema.check(whole(**changes))
+    return str(caught.value).splitlines()
+
+
+FEEL = {"_target_": "augrun.corpora.feel.Feel", "name": "other"}
+ACROSS = {"_target_": "augrun.protocols.cross_corpus.CrossCorpus", "name": "cross_corpus"}
+
+
+def test_a_corpus_in_a_role_needs_somebody_who_uses_it():
+    assert problems_of(noise=FEEL) == [
+        "noise: background sounds that the generator adds, but generator=copy and protocol=official want none; "
+        "leave out dataset@noise"
+    ]
+    assert problems_of(protocol=ACROSS) == ["protocol=cross_corpus needs another corpus; give dataset@target=NAME"]
+    schema.check(whole(protocol=ACROSS, target=FEEL))
+    assert problems_of(target={**FEEL, "labls": []}, protocol=ACROSS) == [
+        "target.labls: no such key; did you mean labels?"
+    ]
+
+
+def test_segments_are_checked_and_inputs_must_have_been_kept():
+    assert problems_of(segments={"seconds": 0, "vote": "all"}) == [
+        "segments.seconds: 0 is not in (0, inf) or null",
+        "segments.vote: 'all' is not one of majority, mean",
+    ]
+    wide = {**whole()["classifier"], "frames": 512}
+    assert problems_of(classifier=wide) == [
+        "classifier.frames=512 is more than the dataset.input_frames=256 that are kept of a clip; "
+        "give dataset.input_frames=512"
+    ]
+    schema.check(whole(classifier=wide, segments={"seconds": 3.0}))

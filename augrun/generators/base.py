@@ -38,6 +38,7 @@ class Generator:
         trained: whether `fit` does anything (else the fold's parts are never read).
         primed: whether each sample starts from a window of a recorded train clip.
         reconstructs: whether a sample is its prime made anew, and so exactly as long.
+        uses: roles (`source`, `noise`) whose corpora `fit` and `generate` get as keyword arguments of these names.
         version: bumped by hand when the meaning of stored results changes without a code change.
 
     Fields that the policy reads: `sample_s` (seconds of one finished sample) and, where `primed` is true,
@@ -48,6 +49,7 @@ class Generator:
     trained: ClassVar[bool] = False
     primed: ClassVar[bool] = True
     reconstructs: ClassVar[bool] = False
+    uses: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     def fit(self, train: Corpus, validation: Corpus, job: Job) -> None:

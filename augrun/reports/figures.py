@@ -149,6 +149,50 @@ def per_class(
         figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(labels)))
 
 
+def durations(
+    hours: Mapping[str, np.ndarray], names: Sequence[str], path: Path, title: str = "", note: str = ""
+) -> None:
+    """Hours of each class as one bar, its parts stacked, and their sum behind it.
+
+    Args:
+        hours: for each part, shape (classes,), in hours; NaN where unknown.
+        names: class names. More than eight are ordered by their sum, the largest first.
+        path: where the PNG goes.
+        title: above the bars.
+        note: in the corner.
+    """
+    stacked = np.nan_to_num(np.array([hours[part] for part in hours], dtype=float))  # (parts, classes)
+    total = stacked.sum(axis=0)
+    order = np.arange(len(names)) if len(names) <= 8 else np.argsort(-total, kind="stable")
+    columns = 1 if len(names) <= 24 else 2
+    rows = math.ceil(len(names) / columns)
+    digits = 1 if total.max() >= 10 else 2
+    size = (6.5 if columns == 1 else 10.0, 1.5 + rows * (0.34 if len(names) <= 8 else 0.21))
+    with _figure(path, size, note) as figure:
+        panels = np.atleast_1d(figure.subplots(1, columns, sharex=True))
+        for panel, axes in enumerate(panels):
+            part_of = order[panel * rows : (panel + 1) * rows]
+            at, start = np.arange(len(part_of)), np.zeros(len(part_of))
+            for place, (part, row) in enumerate(zip(hours, stacked, strict=True)):
+                colour = COLOURS[1 + place % (len(COLOURS) - 1)]
+                axes.barh(at, row[part_of], 0.72, left=start, color=colour, label=part)
+                start = start + row[part_of]
+            for y, end in zip(at, start, strict=True):
+                axes.text(end + 0.012 * total.max(), y, f"{end:,.{digits}f}", va="center", fontsize=8, color=INK)
+            axes.set_yticks(at, [names[k] for k in part_of])
+            axes.set_ylim(rows - 0.4, -0.6)
+            axes.set_xlim(0, 1.12 * total.max() if total.max() > 0 else 1.0)
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="x", color="#e3e6ea", linewidth=0.8)
+            axes.set_axisbelow(True)
+            axes.spines["left"].set_visible(False)
+            axes.set_xlabel("hours")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=min(4, len(labels)))
+
+
 def _bars(axes: Axes, at: np.ndarray, trials: np.ndarray, height: float, colour: str, label: str) -> None:
     """Horizontal bars of the mean over trials, and a line over their range; shape of `trials` (trials, bars)."""
     defined = np.isfinite(trials)

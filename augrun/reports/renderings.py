@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from augrun.reports.tables import NOTHING, Row, Table, number, signed
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 
 def markdown(table: Table) -> str:
@@ -46,7 +51,8 @@ def _cells(table: Table, row: Row, form: str) -> list[str]:
     cells = []
     for column in table.columns:
         if _is_published(table, column):
-            cells.append("--" if form == "tex" and row.published[column] is None else number(row.published[column]))
+            value = row.published[column]
+            cells.append("--" if form == "tex" and value is None else table.shown(value))
         cells.append(_cell(table, row, column, form))
     return cells
 
@@ -56,7 +62,7 @@ def _cell(table: Table, row: Row, column: str, form: str) -> str:
     values = row.measured[column]
     if values["mean"] is None:
         return NOTHING if form != "tex" else "--"
-    shown = number(values["mean"])
+    shown = table.shown(values["mean"])
     if table.stands_out(row, column):
         shown = rf"\textbf{{{shown}}}" if form == "tex" else f"**{shown}**"
     shown += _tex(_spread(table, values["std"])) if form == "tex" else _spread(table, values["std"])
@@ -150,30 +156,57 @@ def latex(table: Table) -> str:
 
 
 def text(table: Table) -> str:
-    """Plain text for the console, metric by metric, so that it fits 80 characters with any number of metrics."""
-    from rich import box
+    """Plain text for the console."""
     from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(file=out, width=1000, color_system=None, highlight=False, markup=False, emoji=False)
+    for line in (table.name, *table.footnotes[:1], ""):
+        console.print(line)
+    console.print(_by_row(table) if table.plain else _by_metric(table))
+    legend = _legend(table, "text")
+    for line in ("", *([legend] if legend else []), *table.footnotes[1:]):
+        console.print(textwrap.fill(line, 96) if table.plain else line)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _by_row(table: Table) -> RichTable:
+    """Bare figures: a line of published and one of measured values for each row."""
+    grid = _bare_grid(["", "", *table.columns], 2, padding=(0, 1, 0, 0))
+    for row in table.rows:
+        if grid.row_count:
+            grid.add_row()
+        name = row.name
+        if any(_is_published(table, column) for column in table.columns):
+            grid.add_row(name, "published", *(table.shown(row.published[column]) for column in table.columns))
+            name = ""
+        grid.add_row(name, "measured", *(table.shown(row.measured[column]["mean"]) for column in table.columns))
+    return grid
+
+
+def _bare_grid(headings: Sequence[str], left: int, padding: tuple[int, ...] = (0, 1)) -> RichTable:
+    """A grid without lines; the first `left` columns are texts."""
+    from rich import box
     from rich.table import Table as RichTable
 
+    grid = RichTable(box=box.SIMPLE, pad_edge=False, padding=padding, show_edge=False)  # type: ignore[arg-type]
+    for place, heading in enumerate(headings):
+        grid.add_column(heading, justify="left" if place < left else "right", no_wrap=True)
+    return grid
+
+
+def _by_metric(table: Table) -> RichTable:
+    """Metric by metric, so that it fits 80 characters with any number of metrics."""
     headings = ["mean ± std", "interval", "difference", "p", "published"]
     lines = {(row.name, column): _figures(table, row, column) for column in table.columns for row in table.rows}
     used = [place for place in range(len(headings)) if any(line[place] for line in lines.values())]
-    grid = RichTable(box=box.SIMPLE, pad_edge=False, padding=(0, 1), show_edge=False)
-    for heading in ["", *(headings[place] for place in used)]:
-        grid.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    grid = _bare_grid(["", *(headings[place] for place in used)], 1)
     for column in table.columns:
         grid.add_row(column)
         for row in table.rows:
             grid.add_row(f"  {row.name}", *(lines[row.name, column][place] for place in used))
         grid.add_section()
-    out = io.StringIO()
-    console = Console(file=out, width=1000, color_system=None, highlight=False, markup=False, emoji=False)
-    for line in (table.name, *table.footnotes[:1], ""):
-        console.print(line)
-    console.print(grid)
-    for line in ("", _legend(table, "text"), *table.footnotes[1:]):
-        console.print(line)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return grid
 
 
 def _figures(table: Table, row: Row, column: str) -> list[str]:

@@ -62,6 +62,7 @@ class Table:
         reference: the name of the row that differences are counted from; None where there is none.
         highlight: `best` marks the highest mean of each column, `above_reference` whatever beats the reference.
         footnotes: what a reader must know.
+        digits: decimals of figures that are no whole numbers.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Table:
     reference: str | None
     highlight: Literal["best", "above_reference", "none"] = "best"
     footnotes: tuple[str, ...] = ()
+    digits: int = 3
 
     @staticmethod
     def of(
@@ -133,6 +135,15 @@ class Table:
         """`demo`, `paper`, or `mixed` where rows differ."""
         return _common(row.condition.get("scale", "demo") for row in self.rows)
 
+    @property
+    def plain(self) -> bool:
+        """Whether figures are bare: counted or added up, not means over trials with a spread and a number."""
+        return all(values["n"] is None for row in self.rows for values in row.measured.values())
+
+    def shown(self, value: float | None) -> str:
+        """A figure as this table shows it; whole numbers as such."""
+        return f"{value:,}" if self.plain and isinstance(value, int) else number(value, self.digits)
+
     def reference_of(self, row: Row) -> Row | None:
         """The row that `row` is compared with: without a generator, but else alike; None where there is none.
 
@@ -188,8 +199,12 @@ class Table:
         }
 
     def csv(self) -> str:
-        """One line a row; for each metric mean, std, n, interval, difference from the reference, p and published."""
-        parts = ("mean", "std", "n", "ci_low", "ci_high", "difference", "p", "published")
+        """One line a row; for each metric mean, std, n, interval, difference from the reference, p and published.
+
+        Of bare figures only `mean` and `published`.
+        """
+        parts = ["mean", "std", "n", "ci_low", "ci_high", "difference", "p", "published"]
+        parts = ["mean", "published"] if self.plain else parts
         choices = list(dict.fromkeys(key for row in self.rows for key in row.condition))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -217,7 +232,7 @@ class Table:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure as tables show it."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
+    return NOTHING if value is None else f"{value:,.{digits}f}"
 
 
 def signed(value: float | None) -> str:

@@ -4,82 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augrun.corpora.corpus import Corpus, LabelSet
+from augrun.corpora.corpus import Corpus
 from augrun.corpora.feel import Feel
 from augrun.corpora.index import Index
 from augrun.corpora.jamendo import JamendoMood
-from augrun.corpora.reader import build
 from augrun.errors import AugrunError
-from augrun.protocols.base import Fold
 from augrun.protocols.holdout import Holdout
 from augrun.protocols.official import Official
 from augrun.protocols.speaker_folds import SpeakerFolds
-
-PARTS = ("train", "validation", "test")
-
-
-def corpus_of(
-    labels: list[tuple[int, ...]],
-    speakers: list[str] | None = None,
-    utterances: list[str] | None = None,
-    splits: list[str] | None = None,
-    classes: int = 3,
-) -> Corpus:
-    """A corpus of one-second clips."""
-    count = len(labels)
-    ids = [f"clip{row:04d}" for row in range(count)]
-    columns = {
-        "clip_id": ids,
-        "path": [f"/corpus/{name}.wav" for name in ids],
-        "start_s": [0.0] * count,
-        "end_s": [1.0] * count,
-        "labels": labels,
-        "speaker": speakers or [""] * count,
-        "utterance": utterances or ids,
-        "split": splits or [""] * count,
-        "digest": ids,
-    }
-    names = tuple("abcdefgh"[:classes])
-    return build("drawn", columns, LabelSet(names, multilabel=any(len(row) > 1 for row in labels)), "other")
-
-
-def shuffled(corpus: Corpus, seed: int = 1) -> Corpus:
-    return corpus.select(np.random.default_rng(seed).permutation(len(corpus)))
-
-
-def ids(part: Corpus, column: str = "clip_id") -> set[str]:
-    return set(part.clips[column])
-
-
-def parts(fold: Fold) -> tuple[Corpus, Corpus, Corpus]:
-    return fold.train, fold.validation, fold.test
-
-
-def contents(folds: list[Fold]) -> list[list[set[str]]]:
-    return [[ids(part) for part in parts(fold)] for fold in folds]
-
-
-@st.composite
-def spoken(draw: st.DrawFn) -> Corpus:
-    """Single-label corpora of 8 to 14 speakers who each speak every class at least once."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    classes = draw(st.integers(2, 5))
-    labels: list[tuple[int, ...]] = []
-    speakers: list[str] = []
-    utterances: list[str] = []
-    for speaker in range(draw(st.integers(8, 14))):
-        drawn = [*range(classes), *rng.integers(classes, size=rng.integers(0, 20))]
-        for number, label in enumerate(drawn):
-            pieces = int(rng.integers(1, 3))
-            labels += [(int(label),)] * pieces
-            speakers += [f"speaker{speaker}"] * pieces
-            utterances += [f"speaker{speaker}-{number}"] * pieces
-    return corpus_of(labels, speakers, utterances, classes=classes)
+from tests.protocols.drawn import PARTS, contents, corpus_of, ids, parts, shuffled, spoken
 
 
 @settings(max_examples=40, deadline=None)

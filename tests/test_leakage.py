@@ -1,0 +1,143 @@
+"""Nothing that is fitted, drawn or chosen depends on a fold's test part: it is poisoned, and all stays as it was."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from augrun import experiment, resolvers
+from augrun.condition import Condition
+
+ROOT = Path(__file__).resolve().parent.parent
+RATE = 16000
+SMALL = [
+    "scale=demo",
+    "trainer=cpu",
+    "trials.count=1",
+    "dataset=feel",
+    "representation.bands=80",
+    "dataset.input_frames=96",
+    "classifier.slice_frames=96",
+    "classifier.width=0.1",
+    "classifier.adam_epochs=2",
+    "classifier.sgd_epochs=1",
+    "generator=ddsp",
+    "generator.prime_s=1.0",
+    "generator.sample_s=1.0",
+    "generator.frame_rate=50",
+    "generator.units=8",
+    "generator.channels=8",
+    "generator.layers=1",
+    "generator.z_units=8",
+    "generator.harmonics=4",
+    "generator.fft_sizes=[512,128]",
+    "generator.steps=4",
+    "generator.steps_per_epoch=2",
+    "generator.batch_size=2",
+    "policy.fraction=0.2",
+]
+
+
+def write(folder: Path, seed: int, poisoned: str | None = None) -> Path:
+    """Three sessions of two speakers each, tones of two classes; a poisoned session is noise with random labels."""
+    rng, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
+    (folder / "audio").mkdir(parents=True)
+    rows = []
+    for number in range(72):
+        session, label = str(number % 3 + 1), number // 6 % 2
+        pitch = (150 if label else 300) * rng.uniform(0.8, 1.2)
+        seconds = rng.uniform(1.0, 1.6)
+        sound = 0.3 * np.sin(2 * np.pi * pitch * np.arange(round(RATE * seconds)) / RATE)
+        sound += rng.normal(scale=0.01, size=len(sound))
+        name = ("angry", "sad")[label]
+        if session == poisoned:
+            sound = other.normal(scale=0.3, size=len(sound))
+            name = ("angry", "sad")[int(other.integers(2))]
+        soundfile.write(folder / "audio" / f"{number:02d}.wav", sound, RATE)
+        rows.append([f"audio/{number:02d}.wav", name, f"speaker{number % 6}", session])
+    with open(folder / "manifest.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "speaker", "session"], *rows])
+    return folder
+
+
+def condition(root: Path, output: Path, *overrides: str) -> Condition:
+    from hydra import compose, initialize_config_dir
+
+    resolvers.register()
+    told = [*SMALL, f"dataset.root={root}", f"output.root={output}", *overrides]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = experiment.resolve(compose("config", overrides=told))
+    experiment.check(config)
+    return Condition(config, experiment.open_store(config))
+
+
+def fitted(root: Path, output: Path, *overrides: str) -> list[dict[str, str]]:
+    """Digests of all that is fitted, drawn or made of each fold's train and validation parts."""
+    made = condition(root, output, *overrides)
+    folds = []
+    for cell in made.cells:
+        generator, samples, classifier = made.fitted(cell), made.generated(cell), made.classified(cell)
+        assert generator is not None
+        assert samples is not None
+        folder = Path(samples.clips["path"].iat[0]).parent
+        scores = made.scored(cell).load("validation")
+        model = torch.load(classifier / "model.pt", weights_only=True)["state"]
+        folds.append(
+            {
+                "generator": digest(torch.load(generator / "model.ckpt", weights_only=True)),
+                "requests": hashlib.sha256(samples.clips[["clip_id", "primed_by"]].to_csv().encode()).hexdigest(),
+                "samples": hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.glob("*.wav")))).hexdigest(),
+                "classifier": digest(model),
+                "validation scores": hashlib.sha256(scores.tobytes()).hexdigest(),
+                "fingerprint": cell.classifier.fingerprint,
+            }
+        )
+    return folds
+
+
+def digest(state: dict[str, torch.Tensor]) -> str:
+    total = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        total.update(name.encode() + value.contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        ["protocol=loso", "protocol.limit=2"],
+        ["protocol=imbalance", "protocol.limit=1", "protocol.minority=sad", "protocol.validation=speaker"],
+        ["protocol=loso", "protocol.limit=1", "segments.seconds=0.5"],
+    ],
+    ids=["loso", "imbalance", "segments"],
+)
+def test_a_poisoned_test_part_changes_nothing_that_is_fitted(tmp_path: Path, protocol: list[str]) -> None:
+    clean = fitted(write(tmp_path / "clean", 0), tmp_path / "a", *protocol)
+    poisoned = fitted(write(tmp_path / "poisoned", 0, poisoned="1"), tmp_path / "b", *protocol)
+    assert poisoned[0] == clean[0]  # session 1 is the test part of the first fold only
+    for other_fold, before in zip(poisoned[1:], clean[1:], strict=True):
+        assert all(other_fold[name] != before[name] for name in before)  # the poison is felt where it is trained on
+
+
+def test_a_poisoned_target_corpus_changes_nothing_but_what_is_selected_on_it(tmp_path: Path) -> None:
+    """Of the target only the development part is seen before the test."""
+    corpus, target = write(tmp_path / "corpus", 0), write(tmp_path / "target", 7)
+    across = ["protocol=cross_corpus", "dataset@target=feel", "target.name=other", f"target.root={target}"]
+    first = condition(corpus, tmp_path / "a", *across)
+    (fold,) = first.folds
+    clean = fitted(corpus, tmp_path / "a", *across)
+    rng = np.random.default_rng(3)
+    for path in fold.test.clips["path"]:
+        soundfile.write(path, rng.normal(scale=0.3, size=soundfile.info(path).frames), RATE)
+    assert fitted(corpus, tmp_path / "b", *across) == clean
+    for path in fold.validation.clips["path"]:
+        soundfile.write(path, rng.normal(scale=0.3, size=soundfile.info(path).frames), RATE)
+    (after,) = fitted(corpus, tmp_path / "c", *across)
+    assert after["validation scores"] != clean[0]["validation scores"]
+    assert after["fingerprint"] != clean[0]["fingerprint"]
