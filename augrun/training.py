@@ -9,11 +9,9 @@ have `set_epoch(epoch)` and derive its randomness from (epoch, index).
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
-import platform
 import random
 import shutil
 import signal
@@ -31,8 +29,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from augrun.devices import keep_memory
 from augrun.errors import AugrunError, RequestError
-from augrun.job import Hardware, Job
+from augrun.job import Job
 from augrun.training_report import Report, quiet
 
 LAST, BEST, HISTORY, FINISHED = "last.ckpt", "best.ckpt", "history.json", "finished.json"
@@ -149,40 +148,6 @@ def derive_seed(seed: int, *key: object) -> int:
     words = [zlib.crc32(repr(part).encode()) for part in key]
     entropy = np.random.SeedSequence([abs(seed), int(seed < 0), *words])
     return int(entropy.generate_state(1, np.uint64)[0]) >> 1
-
-
-def keep_memory() -> None:
-    """Tells the C allocator to keep freed blocks instead of returning them to the system.
-
-    glibc maps every large block afresh and gives it back when freed, so each training step on the CPU pays for
-    zeroed pages again: several times the cost of the arithmetic in convolutional networks. The price is a
-    larger resident size. It holds for the rest of the process. Does nothing without glibc.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-    mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, 2**31 - 1)
-
-
-def device(hardware: Hardware) -> torch.device:
-    """The device that a `fit` with this hardware computes on, for work outside of `fit`.
-
-    Raises:
-        RequestError: it is not there.
-    """
-    try:
-        with quiet():
-            return pl.Trainer(accelerator=hardware.accelerator, devices=1, logger=False).strategy.root_device
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())
-        raise RequestError(
-            f"trainer.accelerator={hardware.accelerator}: {said}\nUse trainer=cpu or trainer=auto."
-        ) from error
 
 
 class EpochSampler(Sampler[int]):

@@ -128,7 +128,7 @@ def augrun_step(size: int, threads: int):  # type: ignore[no-untyped-def]
     from augrun.generators.ddsp_analysis import loudness, mfcc
     from augrun.generators.ddsp_model import DDSPAutoencoder
     from augrun.generators.ddsp_synthesis import upsample_linear
-    from augrun.training import keep_memory
+    from augrun.devices import keep_memory
 
     keep_memory()
     torch.set_num_threads(threads)

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,13 +28,7 @@ from augrun.training import EpochSampler, derive_seed, fit, read_weights, reseed
 EPOCHS = 4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small lose more by waiting for a second thread than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Net(pl.LightningModule):
@@ -425,7 +418,7 @@ def test_seeds_depend_on_every_part_and_are_stable() -> None:
 def test_keep_memory_makes_large_blocks_stay() -> None:
     script = """
 import resource, torch
-from augrun.training import keep_memory
+from augrun.devices import keep_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):

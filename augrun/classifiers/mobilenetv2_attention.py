@@ -29,10 +29,11 @@ from augrun.classifiers.mobilenetv2_network import (
     smallest,
     spec_augment,
 )
+from augrun.devices import device, keep_memory
 from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features
 from augrun.job import Job
-from augrun.training import FitResult, derive_seed, device, fit, keep_memory, read_weights, reseed
+from augrun.training import FitResult, derive_seed, fit, read_weights, reseed
 
 MODEL, HISTORY = "model.pt", "history.json"
 MONITOR = "validation/roc_auc_macro"
