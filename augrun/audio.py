@@ -110,6 +110,32 @@ def read(
             window starts after its end.
     """
     path = Path(path)
+    samples, rate, window = _read(path, sample_rate, start_s, seconds)
+    target, lead, count, wanted = window
+    samples = _mono(samples)[None] if mono else np.ascontiguousarray(samples.T)
+    samples = resample(samples, rate, target)
+    begin = lead * target // rate
+    whole = math.ceil(count * target / rate)
+    if seconds is not None and count == wanted:
+        whole = round(seconds * target)
+    samples = np.ascontiguousarray(samples[:, begin : begin + whole])
+    return samples[0] if mono else samples
+
+
+def read_native(path: Path | str, start_s: float = 0.0, seconds: float | None = None) -> tuple[np.ndarray, int]:
+    """Decodes a sound file, or a window of it, to mono at its own rate; see `read`.
+
+    Returns:
+        float32 (samples,), and the rate in Hz.
+    """
+    samples, rate, _ = _read(Path(path), None, start_s, seconds)
+    return _mono(samples), rate
+
+
+def _read(
+    path: Path, sample_rate: int | None, start_s: float, seconds: float | None
+) -> tuple[np.ndarray, int, tuple[int, int, int, int]]:
+    """Frames (frames, channels) of a window and its margins, their rate, and (target rate, lead, count, wanted)."""
     _require_content(path)
     _check_stated_size(path)
     with _open(path) as sound:
@@ -124,15 +150,7 @@ def read(
         if count <= 0:
             raise AugrunError(f"{path}: a window of {seconds:g} s holds no sample")
         lead, tail = _margins(first, info.frames - first - count, rate, target)
-        samples = _decode(path, sound, first - lead, lead + count + tail)
-    samples = _mono(samples)[None] if mono else np.ascontiguousarray(samples.T)
-    samples = resample(samples, rate, target)
-    begin = lead * target // rate
-    whole = math.ceil(count * target / rate)
-    if seconds is not None and count == wanted:
-        whole = round(seconds * target)
-    samples = np.ascontiguousarray(samples[:, begin : begin + whole])
-    return samples[0] if mono else samples
+        return _decode(path, sound, first - lead, lead + count + tail), rate, (target, lead, count, wanted)
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

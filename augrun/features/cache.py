@@ -30,6 +30,9 @@ DATA, INDEX, MARKER, JOURNAL, PLAN = "features.f32", "index.npy", "features.json
 _SYNC_EVERY = 64  # clips between two flushes to the disk
 _SAY_EVERY_S = 20.0  # seconds between two lines where there is no terminal for a bar
 
+#: Clips, by their place, to their matrices; a clip that a person must mend gives the error.
+Compute = Callable[[Sequence[int]], Sequence[np.ndarray | AugrunError]]
+
 
 @dataclass
 class _Block:
@@ -177,9 +180,10 @@ def build(
     folder: Path,
     names: Sequence[str],
     bands: int,
-    compute: Callable[[int], np.ndarray],
+    compute: Compute,
     *,
     key: str,
+    groups: Sequence[Sequence[int]] | None = None,
     workers: int = 1,
     prepare: Callable[[], None] | None = None,
     title: str | None = None,
@@ -193,7 +197,10 @@ def build(
         folder: where; created where it is missing.
         names: what to call each clip in an error.
         bands: columns that every matrix must have.
-        compute: makes the (frames, bands) matrix of a clip from its place in `names`; called from several threads.
+        compute: makes the (frames, bands) matrix, or the error, of each clip of a group from their places in `names`;
+            called from several threads. `one_by_one` makes it of a function of one clip.
+        groups: the clips that are computed together, in order; None computes each alone. A group is computed whole
+            wherever one of its clips is missing, so that what a clip's matrix is does not depend on kills.
         key: says what is computed from what; data of another key in `folder` are thrown away.
         workers: threads. Decoding, resampling and transforms release Python's lock, so threads do what processes would.
         prepare: called once in each thread before its first clip.
@@ -204,11 +211,15 @@ def build(
     """
     folder.mkdir(parents=True, exist_ok=True)
     writer = _Writer(folder, len(names), bands, key)
-    missing = [clip for clip in range(len(names)) if clip not in writer.written]
+    wanted = [[clip] for clip in range(len(names))] if groups is None else groups
+    waiting = [group for group in wanted if any(clip not in writer.written for clip in group)]
+    missing = len(names) - len(writer.written)
     failures: list[tuple[str, str]] = []
     try:
-        with _progress(title, len(missing), len(names)) as step:
-            for clip, result in _in_order(compute, missing, workers, prepare):
+        with _progress(title, missing, len(names)) as step:
+            for clip, result in _in_order(compute, waiting, workers, prepare):
+                if clip in writer.written:
+                    continue
                 step()
                 if isinstance(result, AugrunError):
                     failures.append((names[clip], str(result)))
@@ -233,10 +244,8 @@ def _failure_text(failures: list[tuple[str, str]], total: int) -> str:
     )
 
 
-def _in_order(
-    compute: Callable[[int], np.ndarray], clips: Sequence[int], workers: int, prepare: Callable[[], None] | None
-) -> Iterator[tuple[int, np.ndarray | AugrunError]]:
-    """Results (or the error a person can mend) in the clips' order, computed a few ahead."""
+def one_by_one(compute: Callable[[int], np.ndarray]) -> Compute:
+    """`compute` of one clip, as `build` takes it; an AugrunError is the clip's result."""
 
     def attempt(clip: int) -> np.ndarray | AugrunError:
         try:
@@ -244,19 +253,26 @@ def _in_order(
         except AugrunError as error:
             return error
 
+    return lambda group: [attempt(clip) for clip in group]
+
+
+def _in_order(
+    compute: Compute, groups: Sequence[Sequence[int]], workers: int, prepare: Callable[[], None] | None
+) -> Iterator[tuple[int, np.ndarray | AugrunError]]:
+    """Results (or the error a person can mend) in the clips' order, computed a few groups ahead."""
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="features", initializer=prepare) as pool:
-        ahead: list[tuple[int, Future[np.ndarray | AugrunError]]] = []
-        rest = iter(clips)
+        ahead: list[tuple[Sequence[int], Future[Sequence[np.ndarray | AugrunError]]]] = []
+        rest = iter(groups)
         try:
             while True:
-                for clip in rest:
-                    ahead.append((clip, pool.submit(attempt, clip)))
+                for group in rest:
+                    ahead.append((group, pool.submit(compute, group)))
                     if len(ahead) > 2 * workers:
                         break
                 if not ahead:
                     return
                 first, future = ahead.pop(0)
-                yield first, future.result()
+                yield from zip(first, future.result(), strict=True)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from augrun import audio
 from augrun.corpora.corpus import Corpus
-from augrun.features.cache import Features, build
+from augrun.features.cache import Features, build, one_by_one
 from augrun.generators.ddsp_synthesis import magnitude, upsample_linear
 from augrun.job import Hardware
 
@@ -165,7 +165,14 @@ def windows_of(
     threads = torch.get_num_threads()
     try:
         features = build(
-            folder, names, analysis.width, compute, key=key, workers=hardware.workers, prepare=_one_thread, title=title
+            folder,
+            names,
+            analysis.width,
+            one_by_one(compute),
+            key=key,
+            workers=hardware.workers,
+            prepare=_one_thread,
+            title=title,
         )
     finally:
         torch.set_num_threads(threads)  # part of it holds for the whole process

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augrun.errors import AugrunError
-from augrun.features.cache import Features, build
+from augrun.features.cache import Features, build, one_by_one
 
 BANDS = 3
 
@@ -38,7 +38,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_what_is_built_is_read_back(tmp_path: Path) -> None:
-    built = build(tmp_path / "f", names(20), BANDS, matrix, key="k", workers=3)
+    built = build(tmp_path / "f", names(20), BANDS, one_by_one(matrix), key="k", workers=3)
     opened = Features.open(tmp_path / "f")
     assert len(built) == len(opened) == 20
     assert opened.frames.tolist() == [clip % 5 + 1 for clip in range(20)]
@@ -55,8 +55,8 @@ def test_bytes_do_not_depend_on_workers(tmp_path: Path) -> None:
         time.sleep(0.002 * (7 - clip % 8))  # later clips finish first
         return matrix(clip)
 
-    build(tmp_path / "one", names(24), BANDS, matrix, key="k", workers=1)
-    build(tmp_path / "four", names(24), BANDS, late, key="k", workers=4)
+    build(tmp_path / "one", names(24), BANDS, one_by_one(matrix), key="k", workers=1)
+    build(tmp_path / "four", names(24), BANDS, one_by_one(late), key="k", workers=4)
     assert digest(tmp_path / "one") == digest(tmp_path / "four")
 
 
@@ -79,7 +79,10 @@ def test_select_and_concatenate_are_those_of_lists(counts: list[int], data: st.D
 
 
 def test_features_cannot_be_changed(tmp_path: Path) -> None:
-    for features in (Features.from_arrays([np.ones((2, 2))]), build(tmp_path, names(2), BANDS, matrix, key="k")):
+    for features in (
+        Features.from_arrays([np.ones((2, 2))]),
+        build(tmp_path, names(2), BANDS, one_by_one(matrix), key="k"),
+    ):
         with pytest.raises(ValueError, match="read-only"):
             features[0][0, 0] = 5
         with pytest.raises(ValueError, match="read-only"):
@@ -94,7 +97,9 @@ def test_widths_must_agree() -> None:
 
 
 def test_a_pickle_holds_the_path_not_the_data(tmp_path: Path) -> None:
-    features = build(tmp_path / "f", names(500), 100, lambda clip: np.full((10, 100), clip, np.float32), key="k")
+    features = build(
+        tmp_path / "f", names(500), 100, one_by_one(lambda clip: np.full((10, 100), clip, np.float32)), key="k"
+    )
     assert features[3][0, 0] == 3
     pickled = pickle.dumps(features.select(range(400)))
     assert len(pickled) < 20_000 < features.frames.sum() * 400
@@ -114,7 +119,7 @@ def test_failed_clips_are_reported_together_and_the_others_kept(tmp_path: Path) 
         return matrix(clip)
 
     with pytest.raises(AugrunError) as caught:
-        build(tmp_path / "f", names(10), BANDS, compute, key="k", workers=2)
+        build(tmp_path / "f", names(10), BANDS, one_by_one(compute), key="k", workers=2)
     text = str(caught.value)
     assert text.startswith("5 of 10 clips cannot be read: ")
     assert "clip-1: /music/1.mp3: cut off; " in text
@@ -128,7 +133,7 @@ def test_failed_clips_are_reported_together_and_the_others_kept(tmp_path: Path) 
 
     broken = False
     calls.clear()
-    features = build(tmp_path / "f", names(10), BANDS, compute, key="k", workers=2)
+    features = build(tmp_path / "f", names(10), BANDS, one_by_one(compute), key="k", workers=2)
     assert sorted(calls) == [1, 3, 5, 7, 9]
     for clip in range(10):
         np.testing.assert_array_equal(features[clip], matrix(clip))
@@ -136,9 +141,9 @@ def test_failed_clips_are_reported_together_and_the_others_kept(tmp_path: Path) 
 
 def test_a_bug_is_not_mistaken_for_a_bad_clip(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        build(tmp_path / "a", names(5), BANDS, lambda clip: matrix(clip // 0), key="k", workers=2)
+        build(tmp_path / "a", names(5), BANDS, one_by_one(lambda clip: matrix(clip // 0)), key="k", workers=2)
     with pytest.raises(ValueError, match=r"clip-0: features of shape \(2, 7\)"):
-        build(tmp_path / "b", names(5), BANDS, lambda clip: np.zeros((2, 7)), key="k")
+        build(tmp_path / "b", names(5), BANDS, one_by_one(lambda clip: np.zeros((2, 7))), key="k")
 
 
 def test_finished_work_is_not_done_twice_and_another_key_starts_over(tmp_path: Path) -> None:
@@ -148,18 +153,18 @@ def test_finished_work_is_not_done_twice_and_another_key_starts_over(tmp_path: P
         calls.append(clip)
         return matrix(clip)
 
-    build(tmp_path, names(6), BANDS, compute, key="k")
+    build(tmp_path, names(6), BANDS, one_by_one(compute), key="k")
     before = digest(tmp_path)
-    build(tmp_path, names(6), BANDS, compute, key="k")
+    build(tmp_path, names(6), BANDS, one_by_one(compute), key="k")
     assert calls == list(range(6))
     assert digest(tmp_path) == before
-    build(tmp_path, names(6), BANDS, compute, key="another")
+    build(tmp_path, names(6), BANDS, one_by_one(compute), key="another")
     assert calls == 2 * list(range(6))
 
 
 @pytest.mark.parametrize("damage", ["journal", "data"])
 def test_a_torn_end_is_computed_again(tmp_path: Path, damage: str) -> None:
-    build(tmp_path / "whole", names(12), BANDS, matrix, key="k")
+    build(tmp_path / "whole", names(12), BANDS, one_by_one(matrix), key="k")
 
     def stop(clip: int) -> np.ndarray:
         if clip == 8:
@@ -168,7 +173,7 @@ def test_a_torn_end_is_computed_again(tmp_path: Path, damage: str) -> None:
 
     torn = tmp_path / "torn"
     with pytest.raises(KeyboardInterrupt):
-        build(torn, names(12), BANDS, stop, key="k")
+        build(torn, names(12), BANDS, one_by_one(stop), key="k")
     if damage == "journal":  # half an entry, and data without an entry
         with open(torn / "journal.i64", "ab") as file:
             file.write(b"\x07\0\0")
@@ -182,13 +187,13 @@ def test_a_torn_end_is_computed_again(tmp_path: Path, damage: str) -> None:
         calls.append(clip)
         return matrix(clip)
 
-    build(torn, names(12), BANDS, compute, key="k")
+    build(torn, names(12), BANDS, one_by_one(compute), key="k")
     assert calls == list(range(8 if damage == "journal" else 7, 12))
     assert digest(torn) == digest(tmp_path / "whole")
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
-    build(tmp_path, names(6), BANDS, matrix, key="k")
+    build(tmp_path, names(6), BANDS, one_by_one(matrix), key="k")
     with open(tmp_path / "features.f32", "ab") as file:
         file.write(b"\0")
     with pytest.raises(AugrunError, match=r"features\.f32 is damaged .*remove the folder"):
@@ -209,7 +214,7 @@ def test_only_a_few_clips_are_ahead_of_the_writer(tmp_path: Path) -> None:
             time.sleep(0.01)
         return matrix(clip)
 
-    build(tmp_path, names(200), BANDS, compute, key="k", workers=2)
+    build(tmp_path, names(200), BANDS, one_by_one(compute), key="k", workers=2)
     assert begun == 200
     assert worst <= 8
 
@@ -217,7 +222,7 @@ def test_only_a_few_clips_are_ahead_of_the_writer(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from augrun.features.cache import build
+from augrun.features.cache import build, one_by_one
 from tests.features.test_cache import BANDS, matrix, names
 
 def slow(clip):
@@ -226,7 +231,7 @@ def slow(clip):
     time.sleep(0.01)
     return matrix(clip)
 
-build(Path(sys.argv[1]), names(300), BANDS, slow, key="k", workers=2)
+build(Path(sys.argv[1]), names(300), BANDS, one_by_one(slow), key="k", workers=2)
 """
 
 
@@ -248,12 +253,12 @@ def test_sigkill_in_the_middle_loses_no_finished_clip(tmp_path: Path) -> None:
     log.unlink()
     subprocess.run(command, cwd=root, check=True)
     assert sorted(map(int, log.read_text().split())) == list(range(finished, 300))
-    build(tmp_path / "undisturbed", names(300), BANDS, matrix, key="k")
+    build(tmp_path / "undisturbed", names(300), BANDS, one_by_one(matrix), key="k")
     assert digest(folder) == digest(tmp_path / "undisturbed")
 
 
 def test_opening_needs_no_torch(tmp_path: Path) -> None:
-    build(tmp_path, names(2), BANDS, matrix, key="k")
+    build(tmp_path, names(2), BANDS, one_by_one(matrix), key="k")
     code = (
         "import sys; from augrun.features.cache import Features; "
         f"assert Features.open({str(tmp_path)!r})[1].shape == (2, {BANDS}); "

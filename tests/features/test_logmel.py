@@ -285,3 +285,21 @@ def test_real_recordings_against_librosa(shared_data: Path) -> None:
         loud = expected > expected.max() - 60
         assert np.abs(got[: len(expected)] - expected)[loud].max() < 0.01, path.name
         assert np.abs(got[: len(expected)] - expected).max() < 1.0, path.name
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(1, 40000), min_size=1, max_size=6), seed=st.integers(0, 99))
+def test_a_clip_has_the_same_bits_whatever_is_transformed_with_it(lengths: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sounds = [rng.normal(scale=0.2, size=length).astype(np.float32) for length in lengths]
+    for mel in (SER, JAMENDO):
+        for together, sound in zip(mel.transform_all(sounds), sounds, strict=True):
+            np.testing.assert_array_equal(together, mel.transform(sound))
+
+
+@pytest.mark.parametrize(("rate", "target"), [(44100, 12000), (22050, 12000), (48000, 12000), (8000, 12000)])
+def test_linear_resampling_takes_the_neighbours(rate: int, target: int) -> None:
+    sound = np.random.default_rng(0).normal(size=10_001).astype(np.float32)
+    at = np.maximum(np.arange(math.ceil(len(sound) * target / rate)) * (rate / target) - 1.0, 0.0)
+    expected = np.interp(at, np.arange(len(sound)), sound)
+    np.testing.assert_allclose(linear_resample(sound, rate, target), expected, atol=2e-6)
