@@ -99,7 +99,7 @@ def test_every_choice_composes_and_fits_its_class(path, scale):
         (["trials.count=two"], "trials.count: 'two' is not a whole number"),
         (["scale=big"], "scale: 'big' is not one of paper, demo"),
         (["dataset.root=/nowhere/at/all"], "dataset.root: no folder /nowhere/at/all"),
-        (["dataset=feel"], "dataset=feel has no stand-in; give dataset.root=DIR"),
+        (["dataset=feel", "dataset.standin=null"], "dataset=feel has no stand-in; give dataset.root=DIR"),
         (["generator=none,copy"], "Ambiguous value for argument 'generator=none,copy'"),
         (["stroe", "ls"], "stroe: no such verb; did you mean store?"),
         (["generator", "copy"], "generator: no such verb; did you mean generator=…?"),

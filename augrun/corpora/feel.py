@@ -3,10 +3,14 @@
 FEEL-25k itself is private: "almost 25k utterances" and 49 hours, labelled by 3 to 7 annotators each, with a
 separate test set of "almost 50k utterances" and 100 hours. Any corpus with a manifest reads the same way:
 
-    path             the sound file, relative to the manifest's folder (required)
+    path             the sound file, relative to the corpus's folder; a backslash parts folders too (required)
     label            its class; or `votes`, e.g. `angry;angry;happy`; or one column a rater, `rater_1`, `rater_2`, ...
     start, end       the utterance within the file, in seconds (optional)
     speaker, session, split, duration, id, utterance        (optional)
+
+A path that leaves the corpus's folder, absolute or by `..`, is refused: a manifest from elsewhere shall not read other
+files. Only names are judged: a symbolic link in the folder that leads out of it was put there by its owner, and is
+followed. Sound files that no manifest names are no part of the corpus.
 """
 
 from __future__ import annotations
@@ -75,7 +79,8 @@ class Feel(Reader):
 
     Attributes:
         manifest: the manifest, below the root.
-        test_manifest: a manifest of its own for the test part; None where there is none.
+        test_manifest: a manifest of its own for the test part, whatever its `split` column says; None where there is
+            none. Its paths start at the corpus's folder as well.
         agreement: an utterance is `ambiguous` where the most frequent vote has a smaller share than this, or a tie.
         labels: the classes in order; None takes those of angry, happy, neutral, sad and ambiguous that occur.
     """
@@ -89,9 +94,10 @@ class Feel(Reader):
     def read(self, root: Path, index: Index | None) -> Corpus:
         """Reads the corpus; see `Reader.read`."""
         require_folder(root, self.name)
-        rows = self._utterances(root, self.manifest)
+        rows = self._utterances(root, self.manifest, "manifest")
         if self.test_manifest is not None:
-            rows += [row._replace(split="test") for row in self._utterances(root, self.test_manifest)]
+            test = self._utterances(root, self.test_manifest, "test_manifest")
+            rows += [row._replace(split="test") for row in test]
         bad, total = BadClips(self.name), len(rows)
         labels = self._label_set(rows)
         rows = _usable(rows, labels, bad)
@@ -102,13 +108,15 @@ class Feel(Reader):
         notes = bad.settle(self.on_bad_clip, total)
         return self._build(root, pairs, labels, notes)
 
-    def _utterances(self, root: Path, name: str) -> list[Utterance]:
+    def _utterances(self, root: Path, name: str, setting: str) -> list[Utterance]:
         """The rows of one manifest.
 
         Raises:
             AugrunError: it is missing, lacks a column, or has a row that does not parse or whose path leaves the root.
         """
         path = root / name
+        if not path.exists():
+            raise AugrunError(f"{self.name}: {path} does not exist; name the manifest with dataset.{setting}=")
         columns, rows = read_table(path)
         raters = [column for column in columns if re.fullmatch(r"rater[ _-]?\d+", column)]
         seen = f"the header has {', '.join(columns)}"
@@ -116,13 +124,14 @@ class Feel(Reader):
             raise AugrunError(f"{path}: column path is missing; {seen}")
         if not raters and "label" not in columns and "votes" not in columns:
             raise AugrunError(f"{path}: column label is missing (or votes, or rater_1, rater_2, ...); {seen}")
-        utterances = [self._utterance(root, row, raters, where) for where, row in rows]
+        base = os.path.abspath(root)
+        utterances = [self._utterance(base, row, raters, where) for where, row in rows]
         if not utterances:
             raise AugrunError(f"{path}: holds no row below the header")
         return utterances
 
-    def _utterance(self, root: Path, row: dict[str, str], raters: list[str], where: str) -> Utterance:
-        place = _inside(root, row["path"], where)
+    def _utterance(self, base: str, row: dict[str, str], raters: list[str], where: str) -> Utterance:
+        place = _inside(base, row["path"], where)
         start, end, seconds = (_seconds(row, name, where) for name in ("start", "end", "duration"))
         if end is not None and end <= (start or 0.0):
             raise AugrunError(f"{where}: end {end:g} is not after start {start or 0:g}")
@@ -228,14 +237,14 @@ def _seconds(row: dict[str, str], name: str, where: str) -> float | None:
     return number(row, name if name in row else f"{name}_s", where)
 
 
-def _inside(root: Path, path: str, where: str) -> str:
-    """`path` relative to the root.
+def _inside(base: str, path: str, where: str) -> str:
+    """`path` relative to the corpus's folder `base`, an absolute path.
 
     Raises:
-        AugrunError: it is empty or leaves the root.
+        AugrunError: it is empty or leaves the folder.
     """
-    base = os.path.abspath(root)
-    place = os.path.normpath(os.path.join(base, path))
-    if not path or not place.startswith(base.rstrip(os.sep) + os.sep):
+    prefix = base.rstrip(os.sep) + os.sep
+    place = os.path.normpath(os.path.join(base, path.replace("\\", "/")))
+    if not path or not place.startswith(prefix):
         raise AugrunError(f"{where}: path {path!r} is refused, it leaves the corpus's folder {base}")
-    return os.path.relpath(place, base)
+    return place[len(prefix) :]

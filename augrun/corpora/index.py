@@ -8,6 +8,7 @@ a file again only when its size or time of change has changed.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sqlite3
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from augrun.errors import AugrunError
 
@@ -29,12 +30,18 @@ VERSION = 1
 #: Files probed between two commits: what a kill can cost.
 CHUNK = 256
 
-_TABLE = (
+#: Samples of a channel decoded at a time, or up to half as many more, where a whole file is looked through.
+BLOCK = 1 << 20
+
+_TABLES = (
     "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER,"
-    " edges TEXT, seconds REAL, sample_rate INTEGER, error TEXT) WITHOUT ROWID"
+    " edges TEXT, seconds REAL, sample_rate INTEGER, error TEXT) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS levels (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER,"
+    " peak_db REAL) WITHOUT ROWID",
 )
 
 T = TypeVar("T")
+R = TypeVar("R", "_Row", "_Level")
 
 
 class FileFacts(NamedTuple):
@@ -46,6 +53,8 @@ class FileFacts(NamedTuple):
         seconds: duration; nan where the file does not tell (feature arrays) or cannot be read.
         sample_rate: samples a second; 0 where unknown.
         error: why it cannot be used, None where it can.
+        peak_db: the highest sample of any channel, in dB of full scale, -inf for digital silence; nan where nobody
+            asked for levels or the file holds no sound.
     """
 
     found: bool
@@ -53,6 +62,13 @@ class FileFacts(NamedTuple):
     seconds: float
     sample_rate: int
     error: str | None
+    peak_db: float = math.nan
+
+    def shortcoming(self, min_seconds: float, silence_db: float) -> str | None:
+        """What kind of clip it is if it is too short or too quiet to be of use; None where it will do or is unknown."""
+        if self.seconds < min_seconds:
+            return f"clips shorter than {min_seconds:g} s"
+        return f"clips that stay below {silence_db:g} dB" if self.peak_db < silence_db else None
 
 
 class _Row(NamedTuple):
@@ -65,6 +81,25 @@ class _Row(NamedTuple):
     seconds: float | None
     sample_rate: int
     error: str | None
+
+
+class _Level(NamedTuple):
+    """One stored level; `error` is never stored, because such a file is looked at again."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    peak_db: float
+    error: str | None = None
+
+
+class _Stale(NamedTuple):
+    """A file to look at: its name within the corpus, and its state."""
+
+    name: str
+    path: str
+    size: int
+    mtime_ns: int
 
 
 class Index:
@@ -83,6 +118,7 @@ class Index:
         self.workers = max(1, workers)
         self.progress = progress
         self._memory: dict[str, _Row] = {}
+        self._levels: dict[str, _Level] = {}
         self._database: Path | None = None
         if folder is not None:
             try:
@@ -91,8 +127,13 @@ class Index:
                 raise AugrunError(f"{folder}: the file index cannot be kept here ({error.strerror})") from None
             self._database = folder / f"files-{VERSION}.sqlite"
 
-    def lookup(self, root: Path, relative: Sequence[str]) -> list[FileFacts]:
+    def lookup(self, root: Path, relative: Sequence[str], levels: bool = False) -> list[FileFacts]:
         """The facts of the files `relative` to `root`, in that order; a path may appear many times.
+
+        Args:
+            root: the corpus's folder.
+            relative: the files.
+            levels: know their peaks as well. What is not known yet is decoded from end to end, block by block.
 
         Raises:
             AugrunError: the database cannot be written.
@@ -100,7 +141,8 @@ class Index:
         base = os.path.abspath(root)
         known = self._load(base)
         facts: dict[str, FileFacts | None] = {}
-        stale: list[tuple[str, str, int, int]] = []
+        there: list[_Stale] = []
+        stale: list[_Stale] = []
         for name in relative:
             if name in facts:
                 continue
@@ -109,38 +151,76 @@ class Index:
             try:
                 status = os.stat(path)
             except OSError:
-                facts[name] = FileFacts(False, "", float("nan"), 0, "missing")
+                facts[name] = FileFacts(False, "", math.nan, 0, "missing")
                 continue
             row = known.get(path)
             same = row is not None and (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns)
+            if levels:
+                there.append(_Stale(name, path, status.st_size, status.st_mtime_ns))
             if row is not None and same and row.error is None:  # a failure may have passed: look again
                 facts[name] = _facts(name, row)
             else:
-                stale.append((name, path, status.st_size, status.st_mtime_ns))
+                stale.append(_Stale(name, path, status.st_size, status.st_mtime_ns))
         for name, row in self._probe_all(stale):
             facts[name] = _facts(name, row)
-        return [facts[name] for name in relative]  # type: ignore[misc]
+        whole: dict[str, FileFacts] = facts  # type: ignore[assignment]
+        if levels:
+            self._add_levels(base, there, whole)
+        return [whole[name] for name in relative]
 
-    def _probe_all(self, stale: list[tuple[str, str, int, int]]) -> Iterator[tuple[str, _Row]]:
-        """Looks at new or changed files, in chunks that are remembered one by one."""
+    def _add_levels(self, base: str, there: list[_Stale], facts: dict[str, FileFacts]) -> None:
+        """Fills in the peaks of all usable sounds; one that does not decode to its end is no longer usable."""
+        known = self._load_levels(base)
+        stale = []
+        for item in there:
+            level = known.get(item.path)
+            if facts[item.name].error is not None or item.path.endswith(".npy"):
+                continue
+            if level is not None and (level.size, level.mtime_ns) == (item.size, item.mtime_ns):
+                facts[item.name] = facts[item.name]._replace(peak_db=level.peak_db)
+            else:
+                stale.append(item)
+        for name, level in self._in_chunks(
+            stale, lambda item: _listen(*item[1:]), self._save_levels, "measuring levels"
+        ):
+            facts[name] = facts[name]._replace(peak_db=level.peak_db, error=level.error)
+
+    def _probe_all(self, stale: Sequence[tuple[str, str, int, int]]) -> Iterator[tuple[str, _Row]]:
+        """Looks at new or changed files."""
+        return self._in_chunks(stale, lambda item: _look(*item[1:]), self._save, "looking at files")
+
+    def _in_chunks(
+        self,
+        stale: Sequence[tuple[str, str, int, int]],
+        look: Callable[[tuple[str, str, int, int]], R],
+        save: Callable[[list[R]], None],
+        what: str,
+    ) -> Iterator[tuple[str, R]]:
+        """Does to each file what there is to do, in chunks that are remembered one by one."""
         if not stale:
             return
-        with ThreadPoolExecutor(self.workers) as pool, _Ticker(len(stale), self.progress) as ticker:
+        with ThreadPoolExecutor(self.workers) as pool, _Ticker(len(stale), self.progress, what) as ticker:
             for begin in range(0, len(stale), CHUNK):
                 chunk = stale[begin : begin + CHUNK]
-                rows = list(pool.map(lambda item: _look(*item[1:]), chunk))
-                self._save(rows)
+                rows = list(pool.map(look, chunk))
+                save(rows)
                 ticker.show(begin + len(chunk))
-                yield from zip((name for name, *_ in chunk), rows, strict=True)
+                yield from zip((item[0] for item in chunk), rows, strict=True)
 
     def _load(self, base: str) -> dict[str, _Row]:
         """All rows below `base`."""
+        return self._memory if self._database is None else {row[0]: _Row(*row) for row in self._below("files", base)}
+
+    def _load_levels(self, base: str) -> dict[str, _Level]:
+        """All levels below `base`."""
         if self._database is None:
-            return self._memory
+            return self._levels
+        return {row[0]: _Level(*row) for row in self._below("levels", base)}
+
+    def _below(self, table: str, base: str) -> list[Any]:
         prefix = base.rstrip(os.sep) + os.sep
-        query = "SELECT * FROM files WHERE path >= ? AND path < ?"
-        rows = self._transact(lambda database: database.execute(query, (prefix, prefix + "\U0010ffff")).fetchall())
-        return {row[0]: _Row(*row) for row in rows}
+        query = f"SELECT * FROM {table} WHERE path >= ? AND path < ?"
+        return self._transact(lambda database: database.execute(query, (prefix, prefix + "\U0010ffff")).fetchall())
 
     def _save(self, rows: list[_Row]) -> None:
         if self._database is None:
@@ -149,13 +229,22 @@ class Index:
         query = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._transact(lambda database: database.executemany(query, rows))
 
+    def _save_levels(self, levels: list[_Level]) -> None:
+        good = [level for level in levels if level.error is None]
+        if self._database is None:
+            self._levels.update((level.path, level) for level in good)
+            return
+        query = "INSERT OR REPLACE INTO levels VALUES (?, ?, ?, ?)"
+        self._transact(lambda database: database.executemany(query, [level[:4] for level in good]))
+
     def _transact(self, action: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `action` and commits; a damaged database is only a cache, and is begun anew."""
         assert self._database is not None
         for last_try in (False, True):
             try:
                 with closing(sqlite3.connect(self._database, timeout=60)) as connection, connection:
-                    connection.execute(_TABLE)
+                    for table in _TABLES:
+                        connection.execute(table)
                     return action(connection)
             except sqlite3.OperationalError as error:
                 raise AugrunError(f"{self._database}: the file index cannot be used ({error})") from None
@@ -169,8 +258,9 @@ class Index:
 class _Ticker:
     """One line on the console that says how far the probing is, for corpora where it takes a while."""
 
-    def __init__(self, total: int, enabled: bool) -> None:
+    def __init__(self, total: int, enabled: bool, what: str) -> None:
         self.total = total
+        self.what = what
         self.enabled = enabled and total > 4 * CHUNK
         self.started = self.shown = time.monotonic()
 
@@ -184,7 +274,7 @@ class _Ticker:
         if self.enabled and (done == self.total or now - self.shown >= (1 if terminal else 30)):
             self.shown = now
             end = "\r" if terminal and done < self.total else "\n"
-            print(f"looking at files: {done:,} of {self.total:,}", end=end, file=sys.stderr, flush=True)
+            print(f"{self.what}: {done:,} of {self.total:,}", end=end, file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
         return None
@@ -192,7 +282,7 @@ class _Ticker:
 
 def _facts(name: str, row: _Row) -> FileFacts:
     digest = hashlib.sha256(f"{name}\0{row.size}\0{row.edges}".encode()).hexdigest()
-    seconds = float("nan") if row.seconds is None else row.seconds
+    seconds = math.nan if row.seconds is None else row.seconds
     return FileFacts(True, digest, seconds, row.sample_rate, row.error)
 
 
@@ -205,6 +295,31 @@ def _look(path: str, size: int, mtime_ns: int) -> _Row:
         text = str(error).removeprefix(f"{path}: ")
         return _Row(path, size, mtime_ns, "", None, 0, text or type(error).__name__)
     return _Row(path, size, mtime_ns, edges, seconds, rate, None)
+
+
+def _listen(path: str, size: int, mtime_ns: int) -> _Level:
+    """Decodes a file from end to end and measures its peak."""
+    try:
+        peak = _peak(path)
+    except (AugrunError, OSError, ValueError) as error:
+        text = str(error).removeprefix(f"{path}: ")
+        return _Level(path, size, mtime_ns, math.nan, text or type(error).__name__)
+    return _Level(path, size, mtime_ns, 20 * math.log10(peak) if peak > 0 else -math.inf)
+
+
+def _peak(path: str) -> float:
+    """The highest absolute sample of any channel; full scale is 1."""
+    from augrun.audio import probe, read
+
+    info = probe(path, check_end=False)
+    # What is left at the end goes with the window before it: stated lengths of lossy files are off by some frames.
+    starts = range(0, max(1, info.frames - BLOCK // 2), BLOCK)
+    peak = 0.0
+    for first in starts:
+        seconds = None if first == starts[-1] else BLOCK / info.sample_rate
+        samples = read(path, start_s=first / info.sample_rate, seconds=seconds, mono=False)
+        peak = max(peak, float(samples.max()), -float(samples.min()))
+    return peak
 
 
 def _hash_edges(path: str, size: int) -> str:

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,6 +30,22 @@ PUBLISHED_TRACKS = {"train": 9949, "validation": 3802, "test": 4231}
 #: Hours of split-0, and its number of tags.
 PUBLISHED_HOURS = {"train": 611.0, "validation": 223.0, "test": 261.1}
 PUBLISHED_TAGS = 56
+#: Tracks of each tag in the three parts of split-0, counted in the published tables.
+PUBLISHED_TAG_TRACKS = {
+    tag: int(tracks)
+    for tag, tracks in re.findall(
+        r"(\w+) (\d+)",
+        """
+        action 407, adventure 448, advertising 673, background 496, ballad 334, calm 457, children 456, christmas 623,
+        commercial 428, cool 251, corporate 609, dark 1202, deep 635, documentary 612, drama 424, dramatic 317,
+        dream 951, emotional 1271, energetic 1357, epic 982, fast 119, film 1502, fun 480, funny 203, game 261,
+        groovy 194, happy 1657, heavy 156, holiday 176, hopeful 216, inspiring 877, love 909, meditative 742,
+        melancholic 441, melodic 1213, motivational 635, movie 413, nature 259, party 266, positive 539, powerful 238,
+        relaxing 1350, retro 213, romantic 627, sad 749, sexy 122, slow 437, soft 465, soundscape 480, space 503,
+        sport 297, summer 505, trailer 270, travel 171, upbeat 444, uplifting 693
+        """,
+    )
+}
 #: Size of each download in GB.
 PUBLISHED_GIGABYTES = {"audio": 152, "audio-low": 46, "melspecs": 68}
 
@@ -148,21 +165,18 @@ def _track(row: list[str], places: list[int], where: str, split: str) -> Track:
 
 
 @dataclass(frozen=True)
-class JamendoMood(Reader):
-    """The mood/theme subset with its published split.
+class Jamendo(Reader):
+    """The tracks of the mood/theme subset with a published split; what their classes are is for subclasses to say.
 
     Attributes:
         split: which of the published splits, 0 to 4.
         files: which download to read; `auto` takes what is there, sound before spectrograms.
         audio_root: where the numbered folders `00` to `99` lie, absolute or below the root; None: the usual places.
-        tags: these tags only, in this order; None takes all. A track with none of them is left out.
     """
 
-    name: str = "jamendo_mood"
     split: Annotated[int, "[0, 4]"] = 0
     files: Literal["auto", "audio", "audio-low", "melspecs"] = "auto"
     audio_root: str | None = None
-    tags: list[str] | None = None
 
     def read(self, root: Path, index: Index | None) -> Corpus:
         """Reads the corpus; see `Reader.read`."""
@@ -170,8 +184,8 @@ class JamendoMood(Reader):
         tracks = read_splits(root, self.split)
         bad, total = BadClips(self.name), len(tracks)
         labels = self.label_set(root, tracks)
-        counts = Counter(track.split for track in tracks)
         tracks, targets, notes = self._labelled(_without_repeats(tracks, bad), labels, bad)
+        counts = _counts(tracks, targets, labels)
         folder, places = root, [track.path for track in tracks]
         if index is not None:
             folder, ending = self._locate(root, places)
@@ -185,7 +199,6 @@ class JamendoMood(Reader):
         short = sum(have < 0.9 * track.seconds for track, have in zip(tracks, seconds, strict=True))
         if short:
             notes += (f"files over 10 % shorter than the table says: {short:,}",)
-        complete = len(labels) == PUBLISHED_TAGS and self.split == 0 and not len(bad) and not short
         columns: dict[str, list[Any]] = {
             "clip_id": [track.track_id for track in tracks],
             "path": [absolute(folder, places[row]) for row in kept],
@@ -196,19 +209,16 @@ class JamendoMood(Reader):
             "cluster": [track.artist_id for track in tracks],
             "digest": [known.digest or _metadata_digest(track) for track, known in zip(tracks, facts, strict=True)],
         }
-        data = provenance(root, counts, PUBLISHED_TRACKS if complete else None)
+        data = provenance(root, counts, None if len(bad) or short else self.published())
         return build(self.name, columns, labels, data, notes)
 
     def label_set(self, root: Path, tracks: Iterable[Track]) -> LabelSet:
-        """The classes in order: the tag file's, else sorted, else those chosen by `tags`."""
-        known = read_tags(root) or sorted({tag for track in tracks for tag in track.tags})
-        if self.tags is None:
-            return LabelSet(tuple(known), multilabel=True)
-        strangers = [tag for tag in self.tags if tag not in known]
-        if strangers or not self.tags:
-            what = f"{first_few(strangers)} is" if strangers else "an empty list names"
-            raise AugrunError(f"dataset.tags: {what} no tag of {self.name}; it has {', '.join(known)}")
-        return LabelSet(tuple(self.tags), multilabel=True)
+        """The classes in order.
+
+        Raises:
+            AugrunError: the settings name tags that there are not.
+        """
+        raise NotImplementedError
 
     def targets(self, track: Track, labels: LabelSet) -> tuple[int, ...] | None:
         """A track's class indices in the order of its tags; None where it is no part of this corpus.
@@ -216,9 +226,7 @@ class JamendoMood(Reader):
         Raises:
             KeyError: a tag is no class.
         """
-        if self.tags is None:
-            return tuple(labels.index(tag) for tag in track.tags)
-        return tuple(labels.index(tag) for tag in track.tags if tag in labels.names) or None
+        raise NotImplementedError
 
     def _labelled(
         self, tracks: list[Track], labels: LabelSet, bad: BadClips
@@ -261,6 +269,55 @@ class JamendoMood(Reader):
             f"{self.name}: no audio in {root}; looked for {wanted} and others in {where}\n"
             "name the folder that holds 00 to 99 with dataset.audio_root="
         )
+
+
+@dataclass(frozen=True)
+class JamendoMood(Jamendo):
+    """The mood/theme subset with its tags as classes, of which a track may have several.
+
+    Attributes:
+        tags: these tags only, in this order; None takes all. A track with none of them is left out.
+    """
+
+    name: str = "jamendo_mood"
+    tags: list[str] | None = None
+
+    def published(self) -> dict[str, int]:
+        """Of split-0 with all its tags."""
+        if self.split or self.tags is not None:
+            return {}
+        splits = {f"split {part}": tracks for part, tracks in PUBLISHED_TRACKS.items()}
+        tags = {f"class {tag}": tracks for tag, tracks in PUBLISHED_TAG_TRACKS.items()}
+        return {"clips": sum(PUBLISHED_TRACKS.values()), **splits, **tags}
+
+    def label_set(self, root: Path, tracks: Iterable[Track]) -> LabelSet:
+        """The classes in order: the tag file's, else sorted, else those chosen by `tags`."""
+        known = known_tags(root, tracks)
+        if self.tags is None:
+            return LabelSet(tuple(known), multilabel=True)
+        strangers = [tag for tag in self.tags if tag not in known]
+        if strangers or not self.tags:
+            what = f"{first_few(strangers)} is" if strangers else "an empty list names"
+            raise AugrunError(f"dataset.tags: {what} no tag of {self.name}; it has {', '.join(known)}")
+        return LabelSet(tuple(self.tags), multilabel=True)
+
+    def targets(self, track: Track, labels: LabelSet) -> tuple[int, ...] | None:
+        """See `Jamendo.targets`."""
+        if self.tags is None:
+            return tuple(labels.index(tag) for tag in track.tags)
+        return tuple(labels.index(tag) for tag in track.tags if tag in labels.names) or None
+
+
+def known_tags(root: Path, tracks: Iterable[Track]) -> list[str]:
+    """The tags that there are: the tag file's in its order, else those of the tracks, sorted."""
+    return read_tags(root) or sorted({tag for track in tracks for tag in track.tags})
+
+
+def _counts(tracks: list[Track], targets: list[tuple[int, ...]], labels: LabelSet) -> dict[str, int]:
+    """What the tables hold, by the names of `Corpus.counts`."""
+    splits = Counter(f"split {track.split}" for track in tracks)
+    classes = Counter(f"class {labels.names[k]}" for indices in targets for k in indices)
+    return {"clips": len(tracks), **splits, **classes}
 
 
 def _without_repeats(tracks: list[Track], bad: BadClips) -> list[Track]:

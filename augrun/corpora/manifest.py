@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,14 +22,16 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[str, dict[str, str
         AugrunError: the file cannot be read, or has no header or a column twice; while iterating: a row does not parse.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        # Byte order marks and the line ends of any system; `str.splitlines` would also break at U+2028 and the like.
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise AugrunError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise AugrunError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start:,})") from None
-    first = lines[0] if lines else ""
+        where = f"{error.reason} at byte {error.start:,}"
+        raise AugrunError(f"{path}: is no UTF-8 text ({where}); save it as UTF-8") from None
+    first = text.partition("\n")[0]
     delimiter = next((mark for mark in "\t,;" if mark in first), ",")
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     columns = [name.strip().lower() for name in next(reader, [])]
     if not any(columns):
         raise AugrunError(f"{path}: the first line is no header")

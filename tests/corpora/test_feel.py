@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augrun import audio
 from augrun.corpora.feel import Feel, verdict
 from augrun.corpora.index import Index
 from augrun.errors import AugrunError
+from augrun.protocols.holdout import Holdout
 
 Write = Callable[..., Path]
 
@@ -221,8 +223,17 @@ def test_a_manifest_that_does_not_parse_is_named_with_its_line(
 
 def test_a_manifest_that_is_missing_or_no_text_is_named(feel_root: Write) -> None:
     root = feel_root("path,label", "a.wav,angry")
-    with pytest.raises(AugrunError, match=r"other\.csv: cannot be read \(No such file or directory\)"):
+    with pytest.raises(AugrunError) as caught:
         Feel(manifest="other.csv").read(root, Index())
+    assert str(caught.value) == f"feel: {root}/other.csv does not exist; name the manifest with dataset.manifest="
+    with pytest.raises(AugrunError) as caught:
+        Feel(test_manifest="held/out.csv").read(root, Index())
+    assert str(caught.value) == (
+        f"feel: {root}/held/out.csv does not exist; name the manifest with dataset.test_manifest="
+    )
+    (root / "folder.csv").mkdir()
+    with pytest.raises(AugrunError, match=r"folder\.csv: cannot be read \(Is a directory\)"):
+        Feel(manifest="folder.csv").read(root, Index())
     (root / "manifest.csv").write_bytes(b"path,label\na.wav,\xff\xfe\n")
     with pytest.raises(AugrunError, match=r"manifest\.csv: is no UTF-8 text"):
         Feel().read(root, Index())
@@ -233,3 +244,96 @@ def test_a_manifest_of_a_hundred_thousand_rows(feel_root: Write) -> None:
     corpus = Feel().read(feel_root("path,label,start,id", *rows), Index())
     assert len(corpus) == 100_000
     assert corpus.targets().sum(axis=0).tolist() == [66_666, 33_334]
+
+
+def test_a_manifest_of_a_hundred_thousand_rows_of_votes(feel_root: Write) -> None:
+    votes = ("angry,angry,sad,,happy", "sad,,,,", "happy,sad,,,")
+    rows = [f"a.wav,{votes[row % 3]},{row / 1e6:.6f},,speaker{row % 40},{row % 5 + 1}" for row in range(99_999)]
+    raters = ",".join(f"rater_{rater}" for rater in range(1, 6))
+    corpus = Feel().read(feel_root(f"path,{raters},start,end,speaker,session", *rows), Index())
+    assert corpus.label_set.names == ("angry", "sad", "ambiguous")
+    assert corpus.targets().sum(axis=0).tolist() == [33_333] * 3
+    assert set(corpus.clips["session"]) == {"1", "2", "3", "4", "5"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_byte_order_marks_and_line_ends_of_any_system(feel_root: Write, encoding: str, end: str) -> None:
+    root = feel_root("path,label")
+    lines = ["path,label,speaker", "a.wav,angry,J\u00f6rg", "", "b.wav,sad,a\u2028b\x0c\x85c", "c.wav,sad,x", ""]
+    (root / "manifest.csv").write_bytes(end.join(lines).encode(encoding))
+    corpus = Feel().read(root, Index())
+    assert list(corpus.clips["clip_id"]) == ["a.wav", "b.wav", "c.wav"]
+    assert list(corpus.clips["speaker"]) == ["J\u00f6rg", "a\u2028b\x0c\x85c", "x"]
+    (root / "manifest.csv").write_bytes(end.join([*lines[:-1], "c.wav,sad"]).encode(encoding))
+    with pytest.raises(AugrunError, match=r"manifest\.csv:6: 2 cells where the header has 3 columns"):
+        Feel().read(root, Index())
+
+
+def test_a_manifest_that_is_not_utf8_says_what_to_do(feel_root: Write) -> None:
+    root = feel_root("path,label")
+    (root / "manifest.csv").write_bytes("path,label\r\na.wav,angry\r\n".encode("utf-16"))
+    with pytest.raises(AugrunError, match=r"is no UTF-8 text \(invalid start byte at byte 0\); save it as UTF-8$"):
+        Feel().read(root, Index())
+
+
+def test_backslashes_part_folders_and_cannot_leave_the_root(feel_root: Write, beep: np.ndarray) -> None:
+    root = feel_root("path,label", r"sub\a.wav,angry", r".\sub\..\b.wav,sad")
+    (root / "sub").mkdir()
+    audio.write(root / "sub/a.wav", beep, 8000)
+    assert list(Feel().read(root, Index()).clips["clip_id"]) == ["sub/a.wav", "b.wav"]
+    feel_root("path,label", "a.wav,angry", r"..\b.wav,sad")
+    with pytest.raises(AugrunError) as caught:
+        Feel(on_bad_clip="skip").read(root, Index())
+    assert str(caught.value) == (
+        f"{root}/manifest.csv:3: path '..\\\\b.wav' is refused, it leaves the corpus's folder {root}"
+    )
+
+
+def test_a_neighbour_whose_name_begins_alike_is_outside(tmp_path: Path, beep: np.ndarray) -> None:
+    for name in ("corpus", "corpus-private"):
+        (tmp_path / name).mkdir()
+        audio.write(tmp_path / name / "a.wav", beep, 8000)
+    (tmp_path / "corpus/manifest.csv").write_text("path,label\na.wav,sad\n../corpus-private/a.wav,angry\n")
+    with pytest.raises(AugrunError, match=r"manifest\.csv:3: path '\.\./corpus-private/a\.wav' is refused"):
+        Feel().read(tmp_path / "corpus", Index())
+
+
+def test_a_link_that_leads_out_of_the_root_is_its_owners_doing(tmp_path: Path, beep: np.ndarray) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "corpus").mkdir()
+    audio.write(tmp_path / "elsewhere/a.wav", beep, 8000)
+    audio.write(tmp_path / "elsewhere/b.wav", beep, 8000)
+    (tmp_path / "corpus/far").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "corpus/b.wav").symlink_to(tmp_path / "elsewhere/b.wav")
+    (tmp_path / "corpus/manifest.csv").write_text("path,label\nfar/a.wav,angry\nb.wav,sad\n")
+    corpus = Feel().read(tmp_path / "corpus", Index())
+    assert list(corpus.clips["path"]) == [str(tmp_path / "corpus/far/a.wav"), str(tmp_path / "corpus/b.wav")]
+
+
+def test_sounds_that_no_manifest_names_are_no_part_of_the_corpus(feel_root: Write) -> None:
+    corpus = Feel().read(feel_root("path,label", "a.wav,angry", "b.wav,sad"), Index())
+    assert (list(corpus.clips["clip_id"]), corpus.notes) == (["a.wav", "b.wav"], ())
+
+
+def test_the_test_manifest_is_the_test_part_whatever_it_says_and_votes_are_counted_alike(feel_root: Write) -> None:
+    feel_root("path,rater_1,rater_2,rater_3,split", "c.wav,happy,sad,,train", name="test.csv")
+    root = feel_root("path,rater_1,rater_2", "a.wav,angry,angry", "b.wav,sad,")
+    corpus = Feel(test_manifest="test.csv").read(root, Index())
+    assert corpus.label_set.names == ("angry", "sad", "ambiguous")
+    assert list(corpus.clips["split"]) == ["", "", "test"]
+    assert corpus.first_labels().tolist() == [0, 1, 2]
+    feel_root("path,label", "../c.wav,sad", name="test.csv")
+    with pytest.raises(AugrunError, match=r"test\.csv:2: path '\.\./c\.wav' is refused"):
+        Feel(test_manifest="test.csv").read(root, Index())
+
+
+def test_four_fifths_train_where_the_test_part_has_a_manifest_of_its_own(feel_root: Write) -> None:
+    labels = ("angry", "happy", "neutral", "sad")
+    feel_root("path,label,id", *(f"c.wav,{labels[k % 4]},t{k}" for k in range(20)), name="test.csv")
+    root = feel_root("path,label,id", *(f"a.wav,{labels[k % 4]},m{k}" for k in range(100)))
+    corpus = Feel(test_manifest="test.csv").read(root, Index())
+    (fold,) = Holdout(validation=0.2).folds(corpus, seed=0)
+    assert [len(part) for part in (fold.train, fold.validation, fold.test)] == [80, 20, 20]
+    assert {clip[0] for clip in fold.test.clips["clip_id"]} == {"t"}
+    assert {clip[0] for part in (fold.train, fold.validation) for clip in part.clips["clip_id"]} == {"m"}
