@@ -62,13 +62,29 @@ def _list_group(group: str) -> None:
     from augrun.schema import GROUPS, ROLES
 
     print(f"{group}: {GROUPS[group]}")
-    entries = [(path.stem, description_of(path)) for path in sorted((conf_dir() / group).glob("*.yaml"))]
+    paths = sorted((conf_dir() / group).glob("*.yaml"))
+    entries = [(path.stem, description_of(path) + _limits(path)) for path in paths]
     _print_entries(entries or [("(none yet)", "")])
     if group == "dataset":
-        print("  Further corpora of one condition, each a choice of this group, with settings ROLE.KEY=…:")
-        _print_entries([(f"dataset@{role}=NAME", f"{text} ({role}.root=DIR)") for role, text in ROLES.items()], "    ")
+        print("  Further corpora of one condition are choices of this group too; settings are ROLE.KEY=…,")
+        print("  as in `dataset@noise=esc50 noise.root=DIR`:")
+        _print_entries([(f"dataset@{role}=NAME", text) for role, text in ROLES.items()], "    ")
     if group == "experiment" and entries:
         print("  augrun table NAME makes a published table.")
+
+
+def _limits(path: Path) -> str:
+    """What a choice cannot do, where its class says so: recordings without classes are no dataset."""
+    import re
+
+    from augrun.code import describe
+
+    target = re.search(r"^_target_: *(\S+)", path.read_text(encoding="utf-8"), re.M)
+    try:
+        labelled = describe(target[1]).constants.get("labelled") if target else None
+    except RequestError:
+        return ""  # a run with it will say what is wrong
+    return " (no classes: for the other roles only)" if labelled is False else ""
 
 
 def _print_entries(entries: Sequence[tuple[str, str]], indent: str = "  ") -> None:
@@ -127,10 +143,27 @@ def standin(arguments: Sequence[str]) -> int:
     parser.add_argument("dataset")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--voice", help="whose voices a speech stand-in has: own or espeak")
+    parser.add_argument(
+        "--size", action="append", default=[], metavar="NAME=VALUE", help="how much of it, e.g. seconds=[1,3]"
+    )
     given = parser.parse_args(arguments)
+    import yaml
+
     from augrun.corpora import standin as standins
 
-    standins.render(given.dataset, given.folder, seed=given.seed)
+    sizes = {}
+    for text in given.size:
+        name, equals, value = text.partition("=")
+        try:
+            sizes[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals:
+            raise RequestError(f"--size {text}: is no NAME=VALUE, e.g. --size seconds=[1,3]")
+    if given.voice is not None:
+        sizes["voice"] = given.voice
+    standins.render(given.dataset, given.folder, seed=given.seed, **sizes)
     print(f"{given.folder}: a rendered stand-in for {given.dataset}, no real recordings (seed {given.seed})")
     return 0
 

@@ -189,8 +189,9 @@ def durations(
             axes.set_xlabel("hours")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=min(4, len(labels)))
+        if len(hours) > 1:
+            handles, labels = panels[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
 
 
 def _bars(axes: Axes, at: np.ndarray, trials: np.ndarray, height: float, colour: str, label: str) -> None:

@@ -1,0 +1,98 @@
+"""The definition of a published table, as the section `table` of conf/experiment/NAME.yaml has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from augrun.errors import AugrunError
+from augrun.schema import nearest
+
+#: What fills a table's columns: `durations` the hours and clips of each row's corpus.
+KINDS = ("durations",)
+
+
+@dataclass(frozen=True)
+class RowDefinition:
+    """One row.
+
+    Attributes:
+        name: as the paper calls it.
+        overrides: what makes the row's condition, on top of the experiment and under the command line's own.
+        published: the published values by column; a column that is left out has none.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    published: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A published table.
+
+    Attributes:
+        name: of the table and of its experiment, e.g. `godwin2021_table1`.
+        kind: what fills the columns, one of `KINDS`.
+        columns: in order.
+        rows: in order.
+        reference: the row that differences are counted from; None where there is none.
+        highlight: which figures stand out, see `augrun.reports.tables.Table`.
+        footnotes: how the data measured on differ from those published; shown beside published values.
+    """
+
+    name: str
+    kind: str
+    columns: tuple[str, ...]
+    rows: tuple[RowDefinition, ...]
+    reference: str | None = None
+    highlight: Literal["best", "above_reference", "none"] = "none"
+    footnotes: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(name: str, section: Any) -> Definition:
+        """Checks and takes over a section.
+
+        Raises:
+            AugrunError: it does not define a table; names the key.
+        """
+        where = f"conf/experiment/{name}.yaml: table"
+        if not isinstance(section, Mapping):
+            raise AugrunError(f"{where} is missing; it holds kind, columns and rows")
+        _require(where, section, ("kind", "columns", "rows"), ("reference", "highlight", "footnotes"))
+        if section["kind"] not in KINDS:
+            raise AugrunError(f"{where}.kind: {section['kind']!r} is none of {', '.join(KINDS)}")
+        columns = tuple(section["columns"])
+        rows = tuple(_row(f"{where}.rows[{at}]", row, columns) for at, row in enumerate(section["rows"]))
+        names = [row.name for row in rows]
+        if not rows or len(set(names)) < len(names):
+            raise AugrunError(f"{where}.rows: rows must be there, and have names of their own ({', '.join(names)})")
+        reference = section.get("reference")
+        if reference is not None and reference not in names:
+            raise AugrunError(f"{where}.reference: no row is called {reference!r}{nearest(str(reference), names)}")
+        footnotes = tuple(section.get("footnotes") or ())
+        if any(row.published for row in rows) and not footnotes:
+            raise AugrunError(f"{where}.footnotes: published values want one that says how the data differ")
+        highlight: Any = section.get("highlight") or "none"
+        return Definition(name, section["kind"], columns, rows, reference, highlight, footnotes)
+
+
+def _row(where: str, row: Any, columns: tuple[str, ...]) -> RowDefinition:
+    if not isinstance(row, Mapping):
+        raise AugrunError(f"{where} is no mapping; it holds name, overrides and published")
+    _require(where, row, ("name", "overrides"), ("published",))
+    published = dict(row.get("published") or {})
+    for column in published:
+        if column not in columns:
+            raise AugrunError(f"{where}.published: no column is called {column!r}{nearest(str(column), list(columns))}")
+    return RowDefinition(str(row["name"]), tuple(map(str, row["overrides"])), published)
+
+
+def _require(where: str, section: Mapping[str, Any], wanted: tuple[str, ...], also: tuple[str, ...]) -> None:
+    for key in wanted:
+        if key not in section:
+            raise AugrunError(f"{where}.{key} is missing")
+    for key in section:
+        if key not in (*wanted, *also):
+            raise AugrunError(f"{where}.{key}: no such key{nearest(str(key), [*wanted, *also])}")
