@@ -29,7 +29,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from augrun.devices import keep_memory
+from augrun.allocator import keep_memory
 from augrun.errors import AugrunError, RequestError
 from augrun.job import Job
 from augrun.training_report import Report, quiet

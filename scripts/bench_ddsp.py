@@ -125,10 +125,10 @@ def augrun_step(size: int, threads: int):  # type: ignore[no-untyped-def]
     """The same step of augrun's module; loudness and MFCCs are computed in it, as in Magenta's."""
     import torch
 
+    from augrun.allocator import keep_memory
     from augrun.generators.ddsp_analysis import loudness, mfcc
     from augrun.generators.ddsp_model import DDSPAutoencoder
     from augrun.generators.ddsp_synthesis import upsample_linear
-    from augrun.devices import keep_memory
 
     keep_memory()
     torch.set_num_threads(threads)

@@ -418,7 +418,7 @@ def test_seeds_depend_on_every_part_and_are_stable() -> None:
 def test_keep_memory_makes_large_blocks_stay() -> None:
     script = """
 import resource, torch
-from augrun.devices import keep_memory
+from augrun.allocator import keep_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):

@@ -20,6 +20,7 @@ import torch
 import torchmetrics.functional.classification as tm
 from torch.utils.data import Dataset
 
+from augrun.allocator import keep_memory
 from augrun.classifiers.base import Classifier, Examples
 from augrun.classifiers.mobilenetv2_network import (
     PAPER_BLOCKS,
@@ -29,7 +30,7 @@ from augrun.classifiers.mobilenetv2_network import (
     smallest,
     spec_augment,
 )
-from augrun.devices import device, keep_memory
+from augrun.devices import device
 from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features
 from augrun.job import Job

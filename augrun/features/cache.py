@@ -27,7 +27,7 @@ import numpy as np
 from augrun.errors import AugrunError
 
 DATA, INDEX, MARKER, JOURNAL, PLAN = "features.f32", "index.npy", "features.json", "journal.i64", "plan.json"
-_SYNC_EVERY = 64  # clips between two flushes to the disk
+_SYNC_EVERY = 256  # clips between two flushes to the disk
 _SAY_EVERY_S = 20.0  # seconds between two lines where there is no terminal for a bar
 
 #: Clips, by their place, to their matrices; a clip that a person must mend gives the error.
@@ -217,16 +217,17 @@ def build(
     failures: list[tuple[str, str]] = []
     try:
         with _progress(title, missing, len(names)) as step:
-            for clip, result in _in_order(compute, waiting, workers, prepare):
-                if clip in writer.written:
-                    continue
-                step()
-                if isinstance(result, AugrunError):
-                    failures.append((names[clip], str(result)))
-                    continue
-                if result.ndim != 2 or result.shape[1] != bands or not len(result):
-                    raise ValueError(f"{names[clip]}: features of shape {result.shape}, not (frames, {bands})")
-                writer.write(clip, result)
+            for group, results in _in_order(compute, waiting, workers, prepare):
+                fresh = [
+                    (clip, result) for clip, result in zip(group, results, strict=True) if clip not in writer.written
+                ]
+                for clip, result in fresh:
+                    step()
+                    if isinstance(result, AugrunError):
+                        failures.append((names[clip], str(result)))
+                    elif result.ndim != 2 or result.shape[1] != bands or not len(result):
+                        raise ValueError(f"{names[clip]}: features of shape {result.shape}, not (frames, {bands})")
+                writer.write([(clip, result) for clip, result in fresh if not isinstance(result, AugrunError)])
     finally:
         writer.close()
     if failures:
@@ -258,8 +259,8 @@ def one_by_one(compute: Callable[[int], np.ndarray]) -> Compute:
 
 def _in_order(
     compute: Compute, groups: Sequence[Sequence[int]], workers: int, prepare: Callable[[], None] | None
-) -> Iterator[tuple[int, np.ndarray | AugrunError]]:
-    """Results (or the error a person can mend) in the clips' order, computed a few groups ahead."""
+) -> Iterator[tuple[Sequence[int], Sequence[np.ndarray | AugrunError]]]:
+    """Groups and their results (or errors a person can mend) in order, computed a few ahead."""
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="features", initializer=prepare) as pool:
         ahead: list[tuple[Sequence[int], Future[Sequence[np.ndarray | AugrunError]]]] = []
         rest = iter(groups)
@@ -272,7 +273,7 @@ def _in_order(
                 if not ahead:
                     return
                 first, future = ahead.pop(0)
-                yield from zip(first, future.result(), strict=True)
+                yield first, future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -314,6 +315,8 @@ class _Writer:
         self.written: dict[int, tuple[int, int]] = {}  # clip → (first row, frames)
         self.rows = 0
         self.unsynced = 0
+        self.beside = ThreadPoolExecutor(1, thread_name_prefix="features-disk")
+        self.syncing: Future[None] | None = None
         if self._finished():
             index = np.load(folder / INDEX)
             self.written = {clip: (int(start), int(frames)) for clip, (start, frames) in enumerate(index)}
@@ -359,27 +362,34 @@ class _Writer:
             kept += 1
         return kept
 
-    def write(self, clip: int, matrix: np.ndarray) -> None:
+    def write(self, clips: Sequence[tuple[int, np.ndarray]]) -> None:
+        """Appends the matrices of some clips, then says in the journal that they are there."""
+        if not clips:
+            return
         assert self.data is not None
         assert self.journal is not None
-        self.data.write(np.ascontiguousarray(matrix, dtype="<f4").data)
+        whole = np.concatenate([matrix for _, matrix in clips]) if len(clips) > 1 else clips[0][1]
+        self.data.write(np.ascontiguousarray(whole, dtype="<f4").data)
         self.data.flush()
-        self.journal.write(np.array([clip, len(matrix)], dtype="<i8").data)
+        self.journal.write(np.array([(clip, len(matrix)) for clip, matrix in clips], dtype="<i8").data)
         self.journal.flush()
-        self.written[clip] = (self.rows, len(matrix))
-        self.rows += len(matrix)
-        self.unsynced += 1
-        if self.unsynced >= _SYNC_EVERY:
-            self._sync()
+        for clip, matrix in clips:
+            self.written[clip] = (self.rows, len(matrix))
+            self.rows += len(matrix)
+        self.unsynced += len(clips)
+        if self.unsynced >= _SYNC_EVERY and (self.syncing is None or self.syncing.done()):
+            self.unsynced = 0
+            self.syncing = self.beside.submit(self._sync)  # the disk must not keep the computing waiting
 
     def _sync(self) -> None:
         for file in (self.data, self.journal):
-            if file is not None and not file.closed:
-                file.flush()
+            if file is not None:
                 os.fsync(file.fileno())
-        self.unsynced = 0
 
     def close(self) -> None:
+        self.beside.shutdown(wait=True)
+        if self.syncing is not None:
+            self.syncing.result()
         self._sync()
         for file in (self.data, self.journal):
             if file is not None:

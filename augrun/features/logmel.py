@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 
 from augrun import audio
+from augrun.allocator import keep_memory
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features, build
@@ -27,9 +28,9 @@ from augrun.job import Hardware
 if TYPE_CHECKING:
     import torch
 
-_BLOCK = 256  # frames transformed at once: they fit a processor's cache
+_BLOCK = 512  # frames transformed at once
 _SPARE_S = 0.002  # two samples and more at any rate from 1 kHz on
-_GROUP_S = 30.0  # seconds of sound whose clips are transformed together: one short clip alone costs as much again
+_GROUP = 4 * _BLOCK  # frames whose clips are transformed together: a short clip alone costs several times as much
 
 
 #: Path, start and end in seconds; None is the file's end.
@@ -126,14 +127,14 @@ class LogMel:
         with torch.inference_mode():
             framed = torch.from_numpy(row).unfold(0, self.window, self.hop)  # (frames, window), a view
             bands = torch.cat([self._bands(framed[at * _BLOCK : (at + 1) * _BLOCK]) for at in range(blocks)]).numpy()
-        return [bands[at : at + count].copy() for at, count in zip(first, frames, strict=False)]
+        return [bands[at : at + count] for at, count in zip(first, frames, strict=False)]
 
     def _bands(self, framed: torch.Tensor) -> torch.Tensor:
         import torch
 
         hann, filters = self._constants
-        spectrum = torch.fft.rfft(framed * hann, n=self.n_fft)  # (frames, n_fft / 2 + 1)
-        power = spectrum.real.square() + spectrum.imag.square()
+        spectrum = torch.view_as_real(torch.fft.rfft(framed * hann, n=self.n_fft)).square_()  # (frames, bins, 2)
+        power = spectrum[..., 0] + spectrum[..., 1]
         factor = 20.0 if self.scale == "db20" else 10.0
         return (power @ filters).clamp_(min=10.0 ** (self.floor_db / factor)).log10_().mul_(factor)
 
@@ -240,6 +241,7 @@ class LogMel:
         Raises:
             AugrunError: some clips cannot be read; the others are kept for the next call.
         """
+        keep_memory()
         rows = [
             (path, float(start), float(end) if math.isfinite(end) else None)
             for path, start, end in corpus.clips[["path", "start_s", "end_s"]].itertuples(index=False, name=None)
@@ -256,12 +258,18 @@ class LogMel:
             corpus.clips["clip_id"].tolist(),
             self.bands,
             compute,
-            groups=_groups(rows, None if max_frames is None else max_frames * self.seconds_per_frame),
+            groups=_groups([self._laid(start_s, end_s, max_frames) for _, start_s, end_s in rows]),
             key=json.dumps(key, sort_keys=True),
             workers=hardware.workers,
             prepare=_one_thread,
             title=(title or f"log-mel of {corpus.name}") if hardware.progress else None,
         )
+
+    def _laid(self, start_s: float, end_s: float | None, max_frames: int | None) -> float:
+        """Frames that a clip takes up among others; infinitely many where its length is not known."""
+        most = math.inf if max_frames is None else max_frames
+        frames = math.inf if end_s is None else self.frames_of(round((end_s - start_s) * self.sample_rate))
+        return min(frames, most) + -(-self.window // self.hop)
 
     def _clips(self, clips: Sequence[_Clip], max_frames: int | None) -> list[np.ndarray | AugrunError]:
         """The spectrogram of each clip, or what is wrong with it."""
@@ -281,18 +289,16 @@ class LogMel:
         return results
 
 
-def _groups(clips: Sequence[_Clip], most_s: float | None) -> list[list[int]]:
-    """The clips' places, those of short clips together; a clip of unknown length stays alone."""
+def _groups(frames: Sequence[float]) -> list[list[int]]:
+    """The places of clips with so many frames, short ones together, as many as fill whole blocks."""
     groups: list[list[int]] = []
     filled = math.inf
-    for place, (_, start_s, end_s) in enumerate(clips):
-        seconds = math.inf if end_s is None else end_s - start_s
-        seconds = min(seconds, most_s) if most_s is not None else seconds
-        if filled + seconds > _GROUP_S:
+    for place, count in enumerate(frames):
+        if filled + count > _GROUP:
             groups.append([])
             filled = 0.0
         groups[-1].append(place)
-        filled += seconds
+        filled += count
     return groups
 
 
@@ -303,31 +309,31 @@ def _one_thread() -> None:
 
 
 def linear_resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
-    """Resampling by linear interpolation, as libsamplerate's `SRC_LINEAR`: one input sample late, no filter.
+    """Mixes to mono and resamples by linear interpolation, as libsamplerate's `SRC_LINEAR`: a sample late, no filter.
 
     Args:
-        samples: shape (samples,).
+        samples: shape (samples,), or (samples, channels), which are averaged.
         rate: their sample rate.
         target: the sample rate wanted.
 
     Returns:
         shape (ceil(samples · target / rate),), float32.
     """
+    import torch
+
     if rate == target:
-        return samples
+        return audio.mix(samples)
     # Positions repeat after `step` new samples, `span` old ones: one block's neighbours and weights serve them all.
     shared = math.gcd(rate, target)
     step, span = target // shared, rate // shared
     count = math.ceil(len(samples) * target / rate)
-    at = np.arange(step) * (rate / target) - 1.0
-    left = np.floor(at).astype(np.int64)
-    weight = (at - left).astype(np.float32)
+    at = torch.arange(step, dtype=torch.float64) * (rate / target) - 1.0
+    left = at.floor()
+    weight, left = (at - left).float(), left.long() + 1
     blocks = -(-count // step)
     padded = np.empty((blocks + 1) * span + 2, dtype=np.float32)
-    padded[0], padded[1 : len(samples) + 1], padded[len(samples) + 1 :] = samples[0], samples, samples[-1]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, span + 1)[: blocks * span : span]  # (blocks, span + 1)
-    lower, upper = windows[:, left + 1], windows[:, left + 2]
-    upper -= lower
-    upper *= weight
-    upper += lower
-    return upper.reshape(-1)[:count]
+    mono = audio.mix(samples, out=padded[1 : len(samples) + 1])
+    padded[0], padded[len(samples) + 1 :] = mono[0], mono[-1]
+    row = torch.from_numpy(padded)
+    lower, upper = (row[first : first + blocks * span].view(blocks, span).index_select(1, left) for first in (0, 1))
+    return torch.lerp(lower, upper, weight).view(-1)[:count].numpy()
