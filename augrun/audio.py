@@ -401,8 +401,28 @@ def _mpeg_bytes(file: BinaryIO, tolerate: float = 0.0) -> int | None:
     return begin + int(fields[flags & 1] * (1 - tolerate))
 
 
+def _sphere_bytes(file: BinaryIO) -> int | None:
+    """Where a NIST SPHERE file's header says that it ends; None where the sound is compressed or nothing is said."""
+    if file.read(8) != b"NIST_1A\n":
+        return None
+    size = file.read(8).strip()
+    if not size.isdigit():
+        return None
+    file.seek(0)
+    fields = [line.split(maxsplit=2) for line in file.read(int(size)).decode("latin-1").splitlines()]
+    stated = {field[0]: field[2] for field in fields if len(field) == 3}
+    if stated.get("sample_coding", "pcm") not in ("pcm", "ulaw", "alaw"):  # "pcm,embedded-shorten-v2.00" is compressed
+        return None
+    try:
+        counts = [int(stated[name]) for name in ("sample_count", "sample_n_bytes")]
+        return int(size) + counts[0] * counts[1] * int(stated.get("channel_count", "1"))
+    except (KeyError, ValueError):
+        return None
+
+
 _STATED_SIZE: dict[str, Callable[[BinaryIO], int | None]] = {
     ".wav": _riff_bytes,
     ".ogg": _ogg_bytes,
+    ".sph": _sphere_bytes,
     ".mp3": partial(_mpeg_bytes, tolerate=TOLERATED_LOSS),
 }

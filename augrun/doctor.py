@@ -84,7 +84,9 @@ def corpora(examined: Examined) -> Iterator[Finding]:
         classes = f"{len(corpus.label_set)} classes" if len(corpus.label_set) else "no classes"
         size = f"{len(corpus):,} clips, {corpus.seconds / 3600:,.1f} h, {classes}"
         yield ok(f"{role}: {corpus.name}, {size}, {KINDS[corpus.data]} ({recordings.root(role)})")
-        yield from (warn(f"{role}: {note}") for note in corpus.notes)
+        # What was skipped is a loss that somebody should know of; what has no class is no part of the corpus.
+        for note in corpus.notes:
+            yield (warn if note.startswith("skipped") else ok)(f"{role}: {note}")
         yield from _counts(role, corpus, build(section).published())
         yield from _rates(role, corpus, examined)
 

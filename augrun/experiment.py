@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from augrun import schema
 from augrun.condition import Condition
+from augrun.errors import RequestError
 from augrun.recordings import build, real_root
 from augrun.stages import Store
 
@@ -168,6 +169,8 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
         RequestError: with one line for each mistake.
     """
+    if config.get(schema.TABLE):
+        raise RequestError("this experiment is a table for which nothing is trained; `augrun table NAME` prints it")
     schema.check(config)
     for role in ("dataset", *(role for role in schema.ROLES if config.get(role))):
         real_root(config, role)

@@ -76,6 +76,12 @@ class Recordings:
         return self.store.stage("standin", settings=settings, inputs={}, code=code)
 
 
+def _within(base: Path, section: Mapping[str, Any]) -> Path:
+    """A corpus's folder under the data root: the one that is named, else one of its usual names that is there."""
+    usual = [str(section.get("folder") or section["name"]), *describe(section["_target_"]).constants.get("folders", ())]
+    return next((base / folder for folder in usual if (base / folder).is_dir()), base / usual[0])
+
+
 def real_root(config: Mapping[str, Any], role: str = "dataset") -> Path | None:
     """The folder of the real corpus in a role; None where the stand-in serves.
 
@@ -91,7 +97,7 @@ def real_root(config: Mapping[str, Any], role: str = "dataset") -> Path | None:
         return root.resolve()
     if config["data"]["root"]:
         base = Path(config["data"]["root"]).expanduser()
-        root = base / (section.get("folder") or name)
+        root = _within(base, section)
         if not root.is_dir():
             chosen = f"dataset={name}" if role == "dataset" else f"dataset@{role}={name}"
             raise RequestError(f"no folder {root} for {chosen} under the data root {base}; give {role}.root=DIR")

@@ -33,6 +33,9 @@ GROUPS = {
 #: Groups whose YAML names a class; the settings of the others are plain values.
 COMPONENTS = ("dataset", "protocol", "representation", "generator", "policy", "classifier", "trainer", "tracking")
 
+#: Where an experiment that is a published table defines its rows and columns (`augrun.reports.definition`).
+TABLE = "table"
+
 #: What else a condition may use of the group `dataset`: `dataset@target=msp_improv`.
 ROLES = {
     "target": "the other corpus of protocol=cross_corpus",
@@ -135,7 +138,7 @@ def check(config: Mapping[str, Any]) -> None:
     problems: list[str] = []
     top = describe(f"{__name__}.Settings")
     for key in config:
-        if key not in top.parameters and key not in GROUPS and key not in ROLES:
+        if key not in top.parameters and key not in GROUPS and key not in ROLES and key != TABLE:
             problems.append(f"{key}: no such key{nearest(key, [*top.parameters, *GROUPS])}")
     _check_fields("", {k: v for k, v in config.items() if k in top.parameters and k not in SECTIONS}, top, problems)
     for name, target in SECTIONS.items():

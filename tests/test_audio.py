@@ -222,3 +222,12 @@ def test_windows_of_an_mp3_leave_the_console_clean(
     with audio._HUSH:
         os.write(2, b"[src/libmpg123/layer3.c] error\nfrom another thread\n")
     assert capfd.readouterr().err == "from another thread\n"
+
+
+def test_a_sphere_file_that_is_cut_off_is_found_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "talk.sph"
+    soundfile.write(path, np.zeros(16000, np.int16), 16000, format="NIST", subtype="PCM_16")
+    assert audio.probe(path).seconds == 1.0
+    path.write_bytes(path.read_bytes()[:-10000])
+    with pytest.raises(AugrunError, match=r"talk\.sph: cut off, 23,024 of at least 33,024 bytes are there"):
+        audio.probe(path)

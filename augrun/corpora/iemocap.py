@@ -14,17 +14,17 @@ import hashlib
 import math
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from augrun.corpora.checks import BadClips, first_few
-from augrun.corpora.corpus import Corpus, LabelSet
+from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import FileFacts, Index
+from augrun.corpora.labels import class_set, left_out
 from augrun.corpora.reader import Reader, build, look_up, provenance, report_files, require_folder
-from augrun.errors import AugrunError, RequestError
+from augrun.errors import AugrunError
 
 SESSIONS = ("1", "2", "3", "4", "5")
 
@@ -151,47 +151,6 @@ def _utterance(line: str, dialog: str, where: str) -> Utterance:
     return Utterance(name, dialog, label, float(start), float(end))
 
 
-def class_set(classes: Mapping[str, Any], labels: Iterable[str], name: str) -> tuple[LabelSet, dict[str, int]]:
-    """The classes of a corpus whose raters gave labels.
-
-    Args:
-        classes: the labels of each class, in the order of the classes.
-        labels: the labels that there are.
-        name: the corpus's name.
-
-    Returns:
-        The classes, and the class index of each of their labels.
-
-    Raises:
-        RequestError: there are fewer than two classes, one has no list of labels, a label is unknown or in two of them.
-    """
-    said, known = "dataset.classes:", list(labels)
-    if len(classes) < 2:
-        raise RequestError(f"{said} two classes or more are needed, each with its labels of {', '.join(known)}")
-    owner: dict[str, str] = {}
-    for class_name, given in classes.items():
-        if not isinstance(given, list | tuple) or not given:
-            raise RequestError(f"{said} {class_name} needs a list of labels, as {class_name}: [{known[0]}]")
-        for label in given:
-            if label not in known:
-                raise RequestError(f"{said} {label!r} is no label of {name}; it has {', '.join(known)}")
-            if owner.setdefault(label, class_name) != class_name:
-                raise RequestError(
-                    f"{said} {label} is in {owner[label]} and in {class_name}; a label can only be in one"
-                )
-    names = tuple(classes)
-    return LabelSet(names), {label: names.index(class_name) for label, class_name in owner.items()}
-
-
-def left_out(labels: Sequence[str], targets: Mapping[str, int]) -> tuple[str, ...]:
-    """A note on the utterances whose label is in no class."""
-    others = Counter(label for label in labels if label not in targets)
-    if not others:
-        return ()
-    listed = ", ".join(f"{label} {count:,}" for label, count in others.most_common())
-    return (f"utterances left out whose label is in no class: {others.total():,} ({listed})",)
-
-
 @dataclass(frozen=True)
 class Iemocap(Reader):
     """The utterances that carry one of the chosen labels.
@@ -200,6 +159,8 @@ class Iemocap(Reader):
         classes: the classes in order, and the labels of each; None takes the usual four.
         speech: all dialogs, or only those that were improvised or scripted.
     """
+
+    folders: ClassVar[tuple[str, ...]] = ("IEMOCAP",)
 
     name: str = "iemocap"
     classes: dict[str, Any] | None = None

@@ -7,8 +7,8 @@ in the authors' tables (github.com/glam-imperial/Functional-Music-Generation-Eva
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +27,35 @@ PUBLISHED_TRACKS = {
 PUBLISHED_HOURS = {"train": 203.8, "validation": 78.6, "test": 98.4}
 
 
+#: The authors' quadrants, github.com/glam-imperial/Functional-Music-Generation-Evaluation.
+QUADRANTS = {
+    "activated_pleasant": ["happy", "positive", "uplifting"],
+    "deactivated_pleasant": ["calm", "relaxing"],
+    "activated_unpleasant": ["dark", "dramatic"],
+    "deactivated_unpleasant": ["sad", "melancholic"],
+}
+
+
 @dataclass(frozen=True)
 class JamendoEmotion(Jamendo):
     """The tracks of the mood/theme subset with one quadrant each.
 
     Attributes:
-        quadrants: the classes in order, and the tags of each; no tag in two of them. The default is the authors'.
+        quadrants: the classes in order, and the tags of each; no tag in two of them; None takes the authors'.
     """
 
     name: str = "jamendo_emotion"
-    quadrants: dict[str, Any] = field(
-        default_factory=lambda: {
-            "activated_pleasant": ["happy", "positive", "uplifting"],
-            "deactivated_pleasant": ["calm", "relaxing"],
-            "activated_unpleasant": ["dark", "dramatic"],
-            "deactivated_unpleasant": ["sad", "melancholic"],
-        }
-    )
+    quadrants: dict[str, Any] | None = None
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """The quadrants that these settings have."""
+        return QUADRANTS if self.quadrants is None else self.quadrants
 
     def published(self) -> dict[str, int]:
         """Of split-0 with the authors' quadrants."""
-        names = list(self.quadrants)
-        if self.split or list(self.quadrants.items()) != list(JamendoEmotion().quadrants.items()):
+        names = list(self.chosen)
+        if self.split or list(self.chosen.items()) != list(QUADRANTS.items()):
             return {}
         splits = {f"split {part}": sum(tracks) for part, tracks in PUBLISHED_TRACKS.items()}
         classes = {f"class {n}": sum(tracks[k] for tracks in PUBLISHED_TRACKS.values()) for k, n in enumerate(names)}
@@ -61,10 +68,10 @@ class JamendoEmotion(Jamendo):
             AugrunError: there are fewer than two, one has no list of tags, or a tag is unknown or in two of them.
         """
         said = "dataset.quadrants:"
-        if len(self.quadrants) < 2:
+        if len(self.chosen) < 2:
             raise AugrunError(f"{said} two classes or more are needed, as {{happy_ones: [happy], sad_ones: [sad]}}")
         owner: dict[str, str] = {}
-        for name, tags in self.quadrants.items():
+        for name, tags in self.chosen.items():
             if not isinstance(tags, list | tuple) or not tags:
                 raise AugrunError(f"{said} {name} needs a list of tags, as {name}: [happy, positive]")
             for tag in tags:
@@ -74,7 +81,7 @@ class JamendoEmotion(Jamendo):
         strangers = [tag for tag in owner if tag not in known]
         if strangers:
             raise AugrunError(f"{said} {first_few(strangers)} is no tag of {self.name}; it has {', '.join(known)}")
-        return LabelSet(tuple(self.quadrants))
+        return LabelSet(tuple(self.chosen))
 
     def targets(self, track: Track, labels: LabelSet) -> tuple[int, ...] | None:
         """The quadrant of the first tag that has one; None where none has."""
@@ -82,5 +89,5 @@ class JamendoEmotion(Jamendo):
 
     def all_quadrants(self, track: Track) -> tuple[int, ...]:
         """The quadrants of the track's tags, each once, in the alphabetical order of the tags."""
-        place = {tag: k for k, tags in enumerate(self.quadrants.values()) for tag in tags}
+        place = {tag: k for k, tags in enumerate(self.chosen.values()) for tag in tags}
         return tuple(dict.fromkeys(place[tag] for tag in sorted(track.tags) if tag in place))

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 from augrun.corpora.checks import BadClips, first_few
 from augrun.corpora.corpus import Corpus
-from augrun.corpora.iemocap import class_set, left_out
 from augrun.corpora.index import FileFacts, Index
+from augrun.corpora.labels import class_set, left_out
 from augrun.corpora.reader import Reader, build, look_up, provenance, report_files, require_folder
 from augrun.errors import AugrunError
 

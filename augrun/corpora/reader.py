@@ -39,6 +39,9 @@ class Reader:
     #: Whether its clips carry classes; one without can only be `dataset@source` or `dataset@noise`.
     labelled: ClassVar[bool] = True
 
+    #: What its folder is called elsewhere.
+    folders: ClassVar[tuple[str, ...]] = ()
+
     name: str = ""
     root: str | None = None
     folder: str | None = None

@@ -51,6 +51,11 @@ class LeaveOneSessionOut(Protocol):
         self._check_speakers(corpus)
         return [self._fold(name, corpus, sessions == name, seed) for name in names[: self.limit]]
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether there are validation parts."""
+        return self.validation != "none"
+
     def _fold(self, session: str, corpus: Corpus, test: np.ndarray, seed: int) -> Fold:
         name = session if session.lower().startswith("session") else f"session{session}"
         # Of the training sessions alone: what is drawn must not depend on what is tested.
