@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from augrun.stages import Store
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from augrun.reports.definition import Definition
     from augrun.tracking import Recorder
 
 log = logging.getLogger(__name__)
@@ -85,23 +87,30 @@ def record(condition: Condition) -> Path:
     return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)
 
 
-def compare(config: Mapping[str, Any], rows: Sequence[tuple[str, Path]], of: Path | None = None) -> Path:
+def compare(
+    config: Mapping[str, Any],
+    rows: Sequence[tuple[str, Path]],
+    of: Path | None = None,
+    table: Definition | None = None,
+) -> Path:
     """Sets conditions side by side: on the console, in the store, and in MLflow.
 
     Args:
         config: the configuration of any of them, for where to write.
         rows: a name and a condition's folder each; the first row without a generator is the reference.
         of: the condition whose run gets the comparison; None makes a run of its own, as a sweep does.
+        table: the published table that the rows are of.
     """
     store = open_store(config)
     inputs = {f"{number}/{name}": folder.name for number, (name, folder) in enumerate(rows)}
-    name = config["sweep"]["name"] if of is None else "comparison"
-    stage = store.stage("comparison", settings={"name": name}, inputs=inputs, code="augrun.reports.comparison")
+    name = table.name if table else config["sweep"]["name"] if of is None else "comparison"
+    settings = {"name": name, "table": asdict(table) if table else None}
+    stage = store.stage("comparison", settings=settings, inputs=inputs, code="augrun.reports.comparison")
 
     def write(folder: Path) -> None:
         from augrun.reports import comparison
 
-        comparison.write(folder, name, rows)
+        comparison.write(folder, name, rows, table)
 
     folder = stage.get(write, "comparing")
     recorder = open_recorder(config)
@@ -163,14 +172,19 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any], swept: bool = False) -> None:
     """Refuses what cannot work before anything is started.
+
+    Args:
+        config: the resolved configuration.
+        swept: whether it is a row of a sweep, as a published table's rows are.
 
     Raises:
         RequestError: with one line for each mistake.
     """
-    if config.get(schema.TABLE):
-        raise RequestError("this experiment is a table for which nothing is trained; `augrun table NAME` prints it")
+    if config.get(schema.TABLE) and not swept:
+        how = "`augrun table NAME`" if config[schema.TABLE].get("kind") == "durations" else "augrun -m experiment=NAME"
+        raise RequestError(f"this experiment is a published table with rows of its own: {how}")
     schema.check(config)
     for role in ("dataset", *(role for role in schema.ROLES if config.get(role))):
         real_root(config, role)
@@ -183,6 +197,10 @@ def prepare(config: Mapping[str, Any]) -> None:
 
 def run_config(config: DictConfig) -> Path:
     """One Hydra job."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     plain = resolve(config)
-    check(plain)
+    check(plain, swept=HydraConfig.get().mode == RunMode.MULTIRUN)
+    plain.pop(schema.TABLE, None)
     return run(plain)

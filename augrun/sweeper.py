@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -21,6 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from augrun.errors import AugrunError, RequestError
 from augrun.schema import GROUPS
+
+if TYPE_CHECKING:
+    from augrun.reports.definition import Definition
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +93,9 @@ class CheckedSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()] + arguments)
         batches = BasicSweeper.split_arguments(overrides, None)
-        rows = [list(row) for batch in batches for row in batch]
+        product = [list(row) for batch in batches for row in batch]
+        table = self._table(product[0])
+        rows = product if table is None else _rows_of(table, product)
         settings = self.config.get("sweep", {})
         rows = self._valid(rows, bool(settings.get("skip_invalid")))
         self._prepare(rows[0])
@@ -99,8 +104,23 @@ class CheckedSweeper(Sweeper):
         OmegaConf.save(self.config, folder / "multirun.yaml")
         returns = self.launcher.launch(rows, initial_job_idx=0)
         outcome.rows = [_row(row, result) for row, result in zip(rows, returns, strict=True)]
-        _compare(outcome.rows, self._compose(rows[0]))
+        _compare(outcome.rows, self._compose(rows[0]), table)
         return [returns]
+
+    def _table(self, row: Sequence[str]) -> Definition | None:
+        """The published table that the sweep is for, where its experiment defines one."""
+        from augrun.reports.definition import Definition
+        from augrun.schema import TABLE
+
+        try:
+            section = self._compose(row).get(TABLE)
+        except (HydraException, OmegaConfBaseException):
+            return None  # `_valid` says what is wrong
+        name = next((word.split("=", 1)[1] for word in row if word.lstrip("+").startswith("experiment=")), "")
+        definition = Definition.of(name, section) if section else None
+        if definition is not None and definition.kind != "results":
+            raise RequestError(f"{name}: nothing is trained for this table; `augrun table {name}` prints it")
+        return definition
 
     def _compose(self, row: Sequence[str]) -> dict[str, Any]:
         from augrun.experiment import resolve
@@ -120,7 +140,7 @@ class CheckedSweeper(Sweeper):
         good, bad = [], []
         for row in rows:
             try:
-                experiment.check(self._compose(row))
+                experiment.check(self._compose(row), swept=True)
                 good.append(row)
             except RequestError as error:
                 bad.append((row, str(error)))
@@ -144,6 +164,11 @@ class CheckedSweeper(Sweeper):
         experiment.prepare(self._compose(row))
 
 
+def _rows_of(table: Definition, product: list[list[str]]) -> list[list[str]]:
+    """Each row of a table under each combination of the command line's own overrides, which win."""
+    return [[*(word for word in row.overrides), *own] for own in product for row in table.rows]
+
+
 def _row(overrides: list[str], result: JobReturn) -> Row:
     if result.status == JobStatus.COMPLETED:
         return Row(overrides, folder=Path(result.return_value))
@@ -151,14 +176,31 @@ def _row(overrides: list[str], result: JobReturn) -> Row:
     return Row(overrides, error=error)
 
 
-def _compare(rows: list[Row], config: dict[str, Any]) -> None:
+def _compare(rows: list[Row], config: dict[str, Any], table: Definition | None) -> None:
     from augrun import experiment
+
+    if table is not None:
+        names = _names_in(table, rows)
+        done = [(name, row.folder) for name, row in zip(names, rows, strict=True) if row.folder is not None]
+        if done:
+            experiment.compare(config, done, table=table)
+        return
 
     first = rows[0].overrides
     varying = {o.split("=")[0] for row in rows for o in row.overrides if o not in first}
     done = [(row.name(varying), row.folder) for row in rows if row.folder is not None]
     if done:
         experiment.compare(config, done)
+
+
+def _names_in(table: Definition, rows: list[Row]) -> list[str]:
+    """The table's own names; where the command line multiplies the rows, with what tells them apart."""
+    names = [table.rows[place % len(table.rows)].name for place in range(len(rows))]
+    if len(rows) == len(table.rows):
+        return names
+    first = rows[0].overrides
+    varying = {word.split("=")[0] for row in rows[:: len(table.rows)] for word in row.overrides if word not in first}
+    return [f"{name} ({row.name(varying)})" for name, row in zip(names, rows, strict=True)]
 
 
 def finish() -> int:

@@ -313,3 +313,33 @@ def test_weights_that_cannot_be_read_are_refused_before_any_work(base, tmp_path)
     assert not list((output / "store").glob("classifier/*"))
     assert not list((output / "store").glob("features/*"))
     assert not (output / "mlflow.db").exists()
+
+
+def test_a_published_table_runs_row_by_row_and_shows_published_beside_measured(done, base, corpus, tmp_path):
+    """The table's own names, columns and order; its rows are stages that other commands share."""
+    output, _ = done
+    conf = tmp_path / "conf" / "experiment"
+    conf.mkdir(parents=True)
+    (conf / "small_table.yaml").write_text(
+        "# @package _global_\n# A table\ntable:\n  kind: results\n  columns: [pr_auc_macro, roc_auc_macro]\n"
+        "  reference: Recordings\n  highlight: above_reference\n  margin: 0.5\n  rows:\n"
+        "    - {name: Recordings, overrides: [generator=none], published: {pr_auc_macro: 0.125}}\n"
+        "    - {name: Copies, overrides: [generator=copy], published: {pr_auc_macro: 0.134}}\n"
+        "  footnotes: [Published on other data.]\n"
+    )
+    told = ["--config-dir", str(conf.parent), "experiment=small_table", *base]
+    alone = augrun(output, *told)
+    assert alone.returncode == 2
+    assert "this experiment is a published table with rows of its own: augrun -m experiment=NAME" in alone.stderr
+    result = augrun(output, "-m", *told)
+    assert result.returncode == 0, result.stderr
+    tables = [json.loads(p.read_text()) for p in (output / "store" / "comparison").glob("*/tables/comparison.json")]
+    (table,) = (table for table in tables if table["name"] == "small_table")
+    assert [row["row"] for row in table["rows"]] == ["Recordings", "Copies"]
+    assert table["reference"] == "Recordings"
+    assert table["rows"][1]["published"] == {"pr_auc_macro": 0.134, "roc_auc_macro": None}
+    assert set(table["rows"][1]["measured"]) == {"pr_auc_macro", "roc_auc_macro"}
+    assert table["rows"][1]["condition"]["generator"] == "copy"
+    assert "Published on other data." in table["footnotes"]
+    assert "0.134" in result.stdout
+    assert any(run.info.run_name == "small_table" for run in runs(output))

@@ -9,22 +9,24 @@ from typing import Any
 
 import numpy as np
 
+from augrun.reports.definition import Definition
 from augrun.reports.tables import DATA, Table
 
 #: More conditions than these make bars too thin to read.
 MOST_BARS = 8
 
 
-def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]]) -> None:
+def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition: Definition | None = None) -> None:
     """Writes `tables/comparison.{md,csv,tex,json,txt}` and, per dataset, `figures/per_class_<dataset>.png`.
 
     Args:
         folder: where.
         name: of the table.
         rows: a name and a condition's folder each.
+        definition: the published table that they are rows of; None takes what suits their classes.
     """
     results = [(row, json.loads((place / "results.json").read_text(encoding="utf-8"))) for row, place in rows]
-    Table.of(name, results).write(folder / "tables")
+    _table(name, results, definition).write(folder / "tables")
     datasets = dict.fromkeys((entry["condition"]["dataset"], tuple(entry["classes"])) for _, entry in results)
     for dataset, classes in datasets:
         alike = [
@@ -34,6 +36,23 @@ def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]]) -> None:
         ]
         if 1 < len(alike) <= MOST_BARS:
             draw(folder / "figures" / f"per_class_{dataset}.png", alike)
+
+
+def _table(name: str, results: Sequence[tuple[str, dict[str, Any]]], definition: Definition | None) -> Table:
+    if definition is None:
+        return Table.of(name, results)
+    names = [row for row, _ in results]
+    published = {row.name: dict(row.published) for row in definition.rows if row.name in names}
+    return Table.of(
+        name,
+        results,
+        columns=definition.columns,
+        reference=definition.reference if definition.reference in names else None,
+        highlight=definition.highlight,
+        published=published if any(published.values()) else None,
+        footnotes=definition.footnotes,
+        margin=definition.margin,
+    )
 
 
 def draw(path: Path, rows: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from augrun.errors import AugrunError
 from augrun.schema import nearest
 
-#: What fills a table's columns: `durations` the hours and clips of each row's corpus.
-KINDS = ("durations",)
+#: What fills a table's columns: `durations` the hours and clips of each row's corpus, `results` the metrics of each
+#: row's condition, which a sweep over the rows runs.
+KINDS = ("durations", "results")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Definition:
         rows: in order.
         reference: the row that differences are counted from; None where there is none.
         highlight: which figures stand out, see `augrun.reports.tables.Table`.
+        margin: see there.
         footnotes: how the data measured on differ from those published; shown beside published values.
     """
 
@@ -49,6 +51,7 @@ class Definition:
     reference: str | None = None
     highlight: Literal["best", "above_reference", "none"] = "none"
     footnotes: tuple[str, ...] = ()
+    margin: float = 0.0
 
     @staticmethod
     def of(name: str, section: Any) -> Definition:
@@ -60,7 +63,7 @@ class Definition:
         where = f"conf/experiment/{name}.yaml: table"
         if not isinstance(section, Mapping):
             raise AugrunError(f"{where} is missing; it holds kind, columns and rows")
-        _require(where, section, ("kind", "columns", "rows"), ("reference", "highlight", "footnotes"))
+        _require(where, section, ("kind", "columns", "rows"), ("reference", "highlight", "margin", "footnotes"))
         if section["kind"] not in KINDS:
             raise AugrunError(f"{where}.kind: {section['kind']!r} is none of {', '.join(KINDS)}")
         columns = tuple(section["columns"])
@@ -75,7 +78,8 @@ class Definition:
         if any(row.published for row in rows) and not footnotes:
             raise AugrunError(f"{where}.footnotes: published values want one that says how the data differ")
         highlight: Any = section.get("highlight") or "none"
-        return Definition(name, section["kind"], columns, rows, reference, highlight, footnotes)
+        margin = float(section.get("margin") or 0.0)
+        return Definition(name, section["kind"], columns, rows, reference, highlight, footnotes, margin)
 
 
 def _row(where: str, row: Any, columns: tuple[str, ...]) -> RowDefinition:

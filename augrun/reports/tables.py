@@ -63,6 +63,7 @@ class Table:
         highlight: `best` marks the highest mean of each column, `above_reference` whatever beats the reference.
         footnotes: what a reader must know.
         digits: decimals of figures that are no whole numbers.
+        margin: with `above_reference`, by how much a figure must beat its reference, as a share of that.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Table:
     highlight: Literal["best", "above_reference", "none"] = "best"
     footnotes: tuple[str, ...] = ()
     digits: int = 3
+    margin: float = 0.0
 
     @staticmethod
     def of(
@@ -84,6 +86,7 @@ class Table:
         published: Mapping[str, Mapping[str, float | None]] | None = None,
         p_values: Mapping[str, Mapping[str, float | None]] | None = None,
         footnotes: Sequence[str] = (),
+        margin: float = 0.0,
     ) -> Table:
         """A table of stored results.
 
@@ -96,6 +99,7 @@ class Table:
             published: published values by row and column.
             p_values: of the difference from the reference, by row and column.
             footnotes: further lines; with published values, how their data differ from the data measured on.
+            margin: see `Table`.
 
         Raises:
             ValueError: there are no rows, a name is there twice, no row is called `reference`, or published values
@@ -123,7 +127,8 @@ class Table:
             )
             for row, result in results
         )
-        return Table(name, rows, columns, reference, highlight, (*_provenance(rows, results), *footnotes))
+        footnotes = (*_provenance(rows, results), *footnotes)
+        return Table(name, rows, columns, reference, highlight, footnotes, margin=margin)
 
     @property
     def data(self) -> str:
@@ -174,7 +179,10 @@ class Table:
         if mean is None or self.highlight == "none":
             return False
         if self.highlight == "above_reference":
-            return (self.difference(row, column) or 0.0) > 0
+            gain, reference = self.difference(row, column), self.reference_of(row)
+            if gain is None or reference is None:
+                return False
+            return gain > 0 and gain >= self.margin * abs(reference.measured[column]["mean"] or 0.0)
         means = [other.measured[column]["mean"] for other in self.rows]
         present = [value for value in means if value is not None]
         return len(present) > 1 and mean == max(present)
