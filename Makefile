@@ -22,7 +22,7 @@ demo: $(STAMP) ## the main job on a rendered stand-in corpus: baseline, DDSP, au
 	$(BIN)/augrun
 
 test: $(STAMP) ## the tests, without those marked slow
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
@@ -36,6 +36,7 @@ tables: $(STAMP) ## the demonstration sweep: none, copy and ddsp, compared in on
 	$(BIN)/augrun -m generator=none,copy,ddsp dataset=jamendo_mood
 
 bench: $(STAMP) ## benchmarks, each a ratio measured side by side
+	$(BIN)/python scripts/bench_features.py
 	$(BIN)/python scripts/bench_feature_memory.py
 	@if [ -x .venv-ddsp/bin/python ]; then $(BIN)/python scripts/bench_ddsp.py --env .venv-ddsp; \
 	else echo "scripts/bench_ddsp.py: needs Magenta's ddsp beside it; make env-ddsp first"; fi

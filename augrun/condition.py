@@ -152,7 +152,7 @@ class Condition:
         decided = {
             "representation": self._seen,
             "vote": self.segments.vote,
-            "by": code_digest("augrun.features.segments"),
+            "by": code_digest("augrun.evaluation.decisions"),
         }
         predictions = self._stage("predictions", asked, group="classifier", settings=decided)
         return Cell(fold, trial, seed, generator, samples, classifier, predictions)

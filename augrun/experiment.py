@@ -142,7 +142,10 @@ def announce(condition: Condition) -> None:
 
 def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same condition without a generator."""
-    return {**config, "generator": dict(NO_GENERATOR)}
+    needed = schema.uses(config["protocol"])  # what only the generator used is no part of it
+    roles = {role: config[role] for role in schema.ROLES if role in config and role in needed}
+    others = {key: value for key, value in config.items() if key not in schema.ROLES}
+    return {**others, **roles, "generator": dict(NO_GENERATOR)}
 
 
 def open_store(config: Mapping[str, Any]) -> Store:
@@ -186,8 +189,14 @@ def check(config: Mapping[str, Any], swept: bool = False) -> None:
         how = "`augrun table NAME`" if config[schema.TABLE].get("kind") == "durations" else "augrun -m experiment=NAME"
         raise RequestError(f"this experiment is a published table with rows of its own: {how}")
     schema.check(config)
-    for role in ("dataset", *(role for role in schema.ROLES if config.get(role))):
-        real_root(config, role)
+    build(config["protocol"])  # settings that contradict each other
+    roles = ["dataset", *(role for role in schema.ROLES if config.get(role))]
+    rendered = [role for role in roles if real_root(config, role) is None]
+    if rendered and len(rendered) < len(roles):
+        real = next(role for role in roles if role not in rendered)
+        raise RequestError(
+            f"{rendered[0]} would be a rendered stand-in beside the real {real}; give {rendered[0]}.root=DIR"
+        )
 
 
 def prepare(config: Mapping[str, Any]) -> None:

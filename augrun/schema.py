@@ -219,16 +219,36 @@ def uses(section: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _check_frames(config: Mapping[str, Any], problems: list[str]) -> None:
     """What a classifier looks at must have been kept; segments need frames to be cut from."""
-    seconds = (config.get("segments") or {}).get("seconds")
+    segments = config.get("segments") or {}
+    seconds = segments.get("seconds")
     wanted, kept = config["classifier"].get("frames"), config["dataset"].get("input_frames")
     if seconds is None and isinstance(wanted, int) and isinstance(kept, int) and wanted > kept:
         problems.append(
             f"classifier.frames={wanted} is more than the dataset.input_frames={kept} that are kept of a clip; "
             f"give dataset.input_frames={wanted}"
         )
+    if seconds is None:
+        problems += [
+            f"segments.{key}={segments[key]} does nothing without segments.seconds"
+            for key, usual in (("hop", None), ("rest", "shift"))
+            if segments.get(key, usual) != usual
+        ]
+        return
     between = describe(config["representation"]["_target_"]).constants.get("domain")
-    if seconds is not None and between != "logmel":
+    if between != "logmel":
         problems.append(f"segments.seconds: representation={config['representation'].get('name')} has no frames to cut")
+        return
+    rate, hop = (config["representation"].get(key) for key in ("sample_rate", "hop"))
+    if not isinstance(rate, int) or not isinstance(hop, int):
+        return
+    frames = round(seconds * rate / hop) + 1
+    if frames < 2 or round((segments.get("hop") or seconds) * rate / hop) < 1:
+        problems.append(f"segments: {seconds:g} s are too short for frames every {hop / rate:g} s")
+    if isinstance(wanted, int) and frames > wanted:
+        problems.append(
+            f"segments.seconds={seconds:g} has {frames} frames, of which classifier.frames={wanted} would be seen; "
+            "give shorter segments, or more frames with dataset.input_frames="
+        )
 
 
 def nearest(word: str, legal: list[str]) -> str:

@@ -100,6 +100,12 @@ def test_every_choice_composes_and_fits_its_class(path, scale):
         (["scale=big"], "scale: 'big' is not one of paper, demo"),
         (["dataset.root=/nowhere/at/all"], "dataset.root: no folder /nowhere/at/all"),
         (["dataset=feel", "dataset.standin=null"], "dataset=feel has no stand-in; give dataset.root=DIR"),
+        (
+            ["dataset=feel", "dataset.root=.", "dataset@target=iemocap", "protocol=cross_corpus"],
+            "target would be a rendered stand-in beside the real dataset; give target.root=DIR",
+        ),
+        (["segments.hop=1"], "segments.hop=1 does nothing without segments.seconds"),
+        (["protocol.minority=sad"], "protocol.minority=sad loses nothing; give protocol.remove=SHARE, as 0.8"),
         (["generator=none,copy"], "Ambiguous value for argument 'generator=none,copy'"),
         (["stroe", "ls"], "stroe: no such verb; did you mean store?"),
         (["generator", "copy"], "generator: no such verb; did you mean generator=…?"),

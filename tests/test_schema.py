@@ -130,4 +130,16 @@ def test_segments_are_checked_and_inputs_must_have_been_kept():
         "classifier.frames=512 is more than the dataset.input_frames=256 that are kept of a clip; "
         "give dataset.input_frames=512"
     ]
-    schema.check(whole(classifier=wide, segments={"seconds": 3.0}))
+    assert problems_of(segments={"hop": 1.0, "rest": "drop"}) == [
+        "segments.hop=1.0 does nothing without segments.seconds",
+        "segments.rest=drop does nothing without segments.seconds",
+    ]
+    frames = {"_target_": "augrun.features.logmel.LogMel", "name": "logmel", "sample_rate": 16000, "hop": 400}
+    schema.check(whole(segments={"seconds": 3.0}, representation=frames))
+    assert problems_of(segments={"seconds": 10.0}, representation=frames) == [
+        "segments.seconds=10 has 401 frames, of which classifier.frames=256 would be seen; give shorter segments, or "
+        "more frames with dataset.input_frames="
+    ]
+    assert problems_of(segments={"seconds": 0.01}, representation=frames) == [
+        "segments: 0.01 s are too short for frames every 0.025 s"
+    ]

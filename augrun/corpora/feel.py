@@ -135,6 +135,8 @@ class Feel(Reader):
         start, end, seconds = (_seconds(row, name, where) for name in ("start", "end", "duration"))
         if end is not None and end <= (start or 0.0):
             raise AugrunError(f"{where}: end {end:g} is not after start {start or 0:g}")
+        if end is None and start is not None and seconds is not None:
+            end = start + seconds
         split = row.get("split", "").lower()
         if split not in SPLITS:
             raise AugrunError(f"{where}: split {split!r} is none of train, validation, test")
@@ -200,10 +202,14 @@ def verdict(votes: list[str], agreement: float) -> str:
 def _usable(rows: list[Utterance], labels: LabelSet, bad: BadClips) -> list[Utterance]:
     """The first row of each id whose label is a class; the others are added to `bad`."""
     seen: set[str] = set()
+    heard: set[tuple[str, float, float | None]] = set()
     kept = []
     for row in rows:
+        window = (row.path, row.start_s, row.end_s)
         if row.clip_id in seen:
             bad.add("duplicate ids", row.clip_id)
+        elif window in heard:
+            bad.add("rows that repeat another's sound", row.clip_id)
         elif not row.label:
             bad.add("clips without a label", row.clip_id)
         elif row.label not in labels.names:
@@ -211,6 +217,7 @@ def _usable(rows: list[Utterance], labels: LabelSet, bad: BadClips) -> list[Utte
         else:
             kept.append(row)
         seen.add(row.clip_id)
+        heard.add(window)
     return kept
 
 

@@ -91,19 +91,21 @@ def vote(scores: np.ndarray, owners: np.ndarray, count: int, how: str, multilabe
         multilabel: whether parts may carry several classes.
 
     Returns:
-        shape (count, classes), float32, in [0, 1]. For a majority: the share of the parts whose best class it is, and
-        the mean probability as a fraction too small to outweigh one part.
+        shape (count, classes), float32: the mean probabilities; for a majority, those of its class and of the most
+        probable one are exchanged where these differ, so that the best class is the majority's.
     """
     parts = np.bincount(owners, minlength=count)
     if len(parts) > count or not parts.all():
         raise ValueError("every utterance needs a part, and every part an utterance")
-    if len(owners) == count:  # nothing to put together: probabilities stay what they are
-        return scores[np.argsort(owners)]
     mean = np.zeros((count, scores.shape[1]))
     np.add.at(mean, owners, scores.astype(np.float64))
     mean /= parts[:, None]
     if how == "mean" or multilabel:
         return mean.astype(np.float32)
-    votes = np.zeros_like(mean)
-    np.add.at(votes, (owners, scores.argmax(axis=1)), 1.0)
-    return ((votes + 0.5 * mean) / (parts[:, None] + 0.5)).astype(np.float32)
+    votes = np.zeros(mean.shape, dtype=np.int64)
+    np.add.at(votes, (owners, scores.argmax(axis=1)), 1)
+    most = votes == votes.max(axis=1, keepdims=True)
+    winner, likeliest, rows = np.where(most, mean, -1.0).argmax(axis=1), mean.argmax(axis=1), np.arange(count)
+    decided = mean.copy()
+    decided[rows, winner], decided[rows, likeliest] = mean[rows, likeliest], mean[rows, winner]
+    return decided.astype(np.float32)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
 from augrun.protocols.drawing import generator
@@ -44,17 +45,19 @@ class Protocol:
     Attributes:
         minority: the class of which `remove` is taken out of every train part; None leaves all as they are.
         remove: share of its utterances (Chatziagapi et al. 2019, section 3.2: 80 %), drawn after the validation part,
-            which stays whole. A larger share removes what a smaller one does, and more.
+            which stays whole; None leaves all as they are. A larger share removes what a smaller one does, and more.
     """
 
     uses: ClassVar[tuple[str, ...]] = ()
 
     minority: str | None = None
-    remove: Annotated[float, "[0, 1)"] = 0.0
+    remove: Annotated[float, "[0, 1)"] | None = None
 
     def __post_init__(self) -> None:
         if self.remove and self.minority is None:
             raise RequestError(f"protocol.remove={self.remove:g} of which class? give protocol.minority=CLASS")
+        if self.minority is not None and self.remove is None:
+            raise RequestError(f"protocol.minority={self.minority} loses nothing; give protocol.remove=SHARE, as 0.8")
 
     def folds(self, corpus: Corpus, seed: int, target: Corpus | None = None) -> list[Fold]:
         """The folds.
@@ -68,6 +71,11 @@ class Protocol:
             AugrunError: the corpus cannot be parted so, or a class would be missing in a part.
         """
         folds = [self._imbalanced(fold, seed) for fold in self.part(corpus, seed, target)]
+        names = [fold.name for fold in folds]
+        if len(set(names)) < len(names):
+            raise AugrunError(
+                f"{corpus.name}: two folds have one name ({', '.join(sorted(names))}); rename its sessions"
+            )
         for fold in folds:
             check(fold, self.holds_out)
         return folds
@@ -83,12 +91,12 @@ class Protocol:
 
     def _imbalanced(self, fold: Fold, seed: int) -> Fold:
         """The fold with part of the minority's utterances taken out of its train part."""
-        if self.minority is None:
+        if self.minority is None or self.remove is None:
             return fold
         names = fold.train.label_set.names
         if self.minority not in names:
             has = f"{fold.train.name}; it has {', '.join(names)}"
-            raise AugrunError(f"protocol.minority={self.minority}: no class of {has}")
+            raise RequestError(f"protocol.minority={self.minority}: no class of {has}")
         carries = fold.train.targets()[:, names.index(self.minority)] > 0
         owners = fold.train.clips["utterance"].to_numpy(str)
         utterances = np.unique(owners[carries])
@@ -106,11 +114,23 @@ def fold_of(name: str, corpus: Corpus, parts: Sequence[np.ndarray]) -> Fold:
 
 
 def check(fold: Fold, holds_out: bool = True) -> None:
-    """Every part must have clips of every class; a validation part that is not held out has none at all.
+    """Every part must have clips of every class, and no utterance may be in two parts.
+
+    A validation part that is not held out has no clips at all.
 
     Raises:
-        AugrunError: a part lacks a class.
+        AugrunError: a part lacks a class, or an utterance is in two.
     """
+    seen: set[str] = set()
+    for clips in (fold.train, fold.validation, fold.test):
+        utterances = set(clips.clips["utterance"])
+        if both := utterances & seen:
+            raise AugrunError(
+                f"{fold.name} of {clips.name}: {len(both):,} utterances have clips in two parts "
+                f"({first_few(sorted(both))}), so they would be trained on and judged; give them one speaker, session "
+                "and split, or name them apart"
+            )
+        seen |= utterances
     for part, clips in zip(PARTS, (fold.train, fold.validation, fold.test), strict=True):
         if part == "validation" and not holds_out:
             continue

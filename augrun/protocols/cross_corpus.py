@@ -35,12 +35,20 @@ class CrossCorpus(Protocol):
         """One fold; the target's ids carry its name in front."""
         if target is None:
             raise AugrunError("protocol=cross_corpus needs a second corpus; give dataset@target=NAME")
-        shared = set(corpus.clips["path"]) & set(target.clips["path"])
-        if shared:
-            raise AugrunError(
-                f"protocol=cross_corpus: {len(shared):,} files are in both {corpus.name} and {target.name} "
-                f"({first_few(sorted(shared))}), so they would be trained on and tested"
-            )
+        for column in ("path", "digest"):
+            shared = target.clips[target.clips[column].isin(set(corpus.clips[column]))]
+            if len(shared):
+                raise AugrunError(
+                    f"protocol=cross_corpus: {len(shared):,} clips of {target.name} are in {corpus.name} as well "
+                    f"({first_few(shared['clip_id'])}), so they would be trained on and tested"
+                )
+        for column in ("clip_id", "utterance", "speaker"):
+            both = set(corpus.clips[column]) & set(target.prefixed().clips[column]) - {""}
+            if both:
+                raise AugrunError(
+                    f"protocol=cross_corpus: {column} {first_few(sorted(both))} could be of {corpus.name} or of "
+                    f"{target.name}; call the target otherwise with target.name="
+                )
         labels = self._labels(corpus, target)
         train, other = relabelled(corpus, labels), relabelled(target.prefixed(), labels)
         development = draw(other, self.development, generator(seed, "cross_corpus"))

@@ -75,9 +75,12 @@ def strata(corpus: Corpus, owner: np.ndarray, owners: int) -> np.ndarray:
 def draw(corpus: Corpus, share: float, rng: np.random.Generator) -> np.ndarray:
     """A mask of the clips of `share` of the utterances of each class: at least one utterance, and not all.
 
-    An utterance of several classes counts as one of the rarest among them.
+    An utterance of several classes counts as one of the rarest among them. Where nobody speaks, whole clusters are
+    drawn instead: an artist's tracks, or the pieces of one recording, tell too much of each other.
     """
-    names, owner = np.unique(corpus.clips["utterance"].to_numpy(str), return_inverse=True)
+    clips = corpus.clips
+    units = np.where(clips["speaker"] == "", clips["cluster"], clips["utterance"]).astype(str)
+    names, owner = np.unique(units, return_inverse=True)
     of_class = strata(corpus, owner, len(names))
     mask = np.zeros(len(names), dtype=bool)
     for stratum in np.unique(of_class):

@@ -58,6 +58,7 @@ class LeaveOneSessionOut(Protocol):
 
     def _fold(self, session: str, corpus: Corpus, test: np.ndarray, seed: int) -> Fold:
         name = session if session.lower().startswith("session") else f"session{session}"
+        name = re.sub(r"[^\w.-]", "_", name)  # folds name files
         # Of the training sessions alone: what is drawn must not depend on what is tested.
         training = corpus.select(~test)
         rng = generator(seed, f"loso {name}")

@@ -330,10 +330,27 @@ def test_the_test_manifest_is_the_test_part_whatever_it_says_and_votes_are_count
 
 def test_four_fifths_train_where_the_test_part_has_a_manifest_of_its_own(feel_root: Write) -> None:
     labels = ("angry", "happy", "neutral", "sad")
-    feel_root("path,label,id", *(f"c.wav,{labels[k % 4]},t{k}" for k in range(20)), name="test.csv")
-    root = feel_root("path,label,id", *(f"a.wav,{labels[k % 4]},m{k}" for k in range(100)))
+    times = "path,label,id,start,end"
+    feel_root(times, *(f"c.wav,{labels[k % 4]},t{k},{k / 1000},{k / 1000 + 0.1}" for k in range(20)), name="test.csv")
+    root = feel_root(times, *(f"a.wav,{labels[k % 4]},m{k},{k / 1000},{k / 1000 + 0.1}" for k in range(100)))
     corpus = Feel(test_manifest="test.csv").read(root, Index())
     (fold,) = Holdout(validation=0.2).folds(corpus, seed=0)
     assert [len(part) for part in (fold.train, fold.validation, fold.test)] == [80, 20, 20]
     assert {clip[0] for clip in fold.test.clips["clip_id"]} == {"t"}
     assert {clip[0] for part in (fold.train, fold.validation) for clip in part.clips["clip_id"]} == {"m"}
+
+
+def test_a_start_and_a_duration_are_an_end(feel_root: Write) -> None:
+    rows = [f"a.wav,{'angry' if k % 2 else 'sad'},{k * 0.1:g},0.1" for k in range(4)]
+    root = feel_root("path,label,start,duration", *rows)
+    for index in (Index(), None):
+        clips = Feel().read(root, index).clips
+        assert clips["duration_s"].tolist() == pytest.approx([0.1] * 4)
+        assert clips["end_s"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_the_same_sound_under_another_name_is_found(feel_root: Write) -> None:
+    feel_root("path,label,id,start,end", "a.wav,sad,again,0,0.2", name="test.csv")
+    root = feel_root("path,label,id,start,end", "a.wav,sad,one,0,0.2", "a.wav,angry,two,0.2,0.4")
+    with pytest.raises(AugrunError, match=r"1 of 3 clips cannot be used: 1 rows that repeat another's sound \(again\)"):
+        Feel(test_manifest="test.csv").read(root, Index())

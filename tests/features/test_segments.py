@@ -137,3 +137,9 @@ def test_parts_of_several_classes_are_averaged() -> None:
 def test_an_utterance_without_a_part_is_a_fault() -> None:
     with pytest.raises(ValueError, match="every utterance needs a part"):
         vote(np.ones((2, 2), np.float32), np.array([0, 2]), 3, "mean")
+
+
+def test_probabilities_beside_a_vote_stay_probabilities() -> None:
+    """One utterance with two parts must not change what the others' scores mean."""
+    scores = np.array([[0.6, 0.4], [0.3, 0.7], [0.2, 0.8]], np.float32)
+    assert np.array_equal(vote(scores, np.array([0, 1, 1]), 2, "majority")[0], scores[0])

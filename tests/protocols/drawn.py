@@ -35,7 +35,7 @@ def corpus_of(
         "utterance": utterances or ids,
         "split": splits or [""] * count,
         "session": sessions or [""] * count,
-        "digest": ids,
+        "digest": [f"{name}/{clip}" for clip in ids],
     }
     label_set = LabelSet(tuple(names[:classes]), multilabel=any(len(row) > 1 for row in labels))
     return build(name, columns, label_set, "other")

@@ -15,7 +15,8 @@ from tests.protocols.drawn import contents, corpus_of, ids, shuffled, spoken
 def other(corpus: Corpus) -> Corpus:
     """The same ids in other files."""
     paths = corpus.clips["path"].str.replace("drawn", "other")
-    return Corpus("other", corpus.clips.assign(path=paths), corpus.label_set)
+    clips = corpus.clips.assign(path=paths, digest="other/" + corpus.clips["digest"])
+    return Corpus("other", clips, corpus.label_set)
 
 
 @settings(max_examples=40, deadline=None)
@@ -67,8 +68,18 @@ def test_what_cannot_be_is_refused() -> None:
     corpus = corpus_of([(row % 3,) for row in range(30)])
     with pytest.raises(AugrunError, match="needs a second corpus; give dataset@target=NAME"):
         CrossCorpus().folds(corpus, 0)
-    with pytest.raises(AugrunError, match="30 files are in both drawn and drawn "):
+    with pytest.raises(AugrunError, match="30 clips of drawn are in drawn as well "):
         CrossCorpus().folds(corpus, 0, corpus)
     far = corpus_of([(row % 2,) for row in range(30)], classes=2, name="far", names="xy")
     with pytest.raises(AugrunError, match="fewer than two classes in common: drawn has a, b, c; far has x, y"):
         CrossCorpus(classes="common").folds(corpus, 0, far)
+
+
+def test_the_same_recordings_elsewhere_and_ids_that_meet_are_refused() -> None:
+    corpus = corpus_of([(row % 3,) for row in range(30)])
+    copied = Corpus("copied", corpus.clips.assign(path="/copied" + corpus.clips["path"]), corpus.label_set)
+    with pytest.raises(AugrunError, match=r"30 clips of copied are in drawn as well \(clip0000, clip0001"):
+        CrossCorpus().folds(corpus, 0, copied)
+    named = corpus.clips.assign(clip_id="other/" + corpus.clips["clip_id"])
+    with pytest.raises(AugrunError, match=r"clip_id other/clip0000, .* could be of drawn or of other; call the target"):
+        CrossCorpus().folds(Corpus("drawn", named, corpus.label_set), 0, other(corpus))

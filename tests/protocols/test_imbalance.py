@@ -58,3 +58,7 @@ def test_an_unknown_class_or_none_is_refused() -> None:
         Holdout(minority="glad", remove=0.5).folds(corpus, 0)
     with pytest.raises(RequestError, match=r"^protocol\.remove=0\.8 of which class\? give protocol\.minority=CLASS$"):
         Holdout(remove=0.8)
+    with pytest.raises(
+        RequestError, match=r"^protocol\.minority=b loses nothing; give protocol\.remove=SHARE, as 0\.8$"
+    ):
+        Holdout(minority="b")

@@ -100,3 +100,26 @@ def test_what_cannot_be_parted_is_refused(
 def test_speakers_of_several_sessions_can_be_accepted() -> None:
     corpus = corpus_of([(row // 8,) for row in range(24)], ["ann"] * 24, sessions=["1", "2"] * 12)
     assert len(LeaveOneSessionOut(shared_speakers=True).folds(corpus, 0)) == 2
+
+
+def test_an_utterance_in_two_sessions_is_refused() -> None:
+    utterances = [f"u{row // 2}" for row in range(24)]
+    corpus = corpus_of([(row // 8,) for row in range(24)], utterances=utterances, sessions=["1", "2"] * 12)
+    with pytest.raises(AugrunError, match=r"session1 of drawn: \d+ utterances have clips in two parts \(u0, "):
+        LeaveOneSessionOut(validation="none").folds(corpus, 0)
+
+
+def test_folds_have_names_of_their_own_that_files_can_have() -> None:
+    corpus = corpus_of([(row % 3,) for row in range(24)], sessions=["2019/03", "a b"] * 12)
+    assert [fold.name for fold in LeaveOneSessionOut().folds(corpus, 0)] == ["sessiona_b", "session2019_03"]
+    twice = corpus_of([(row // 8,) for row in range(24)], sessions=["1", "session1"] * 12)
+    with pytest.raises(AugrunError, match="drawn: two folds have one name"):
+        LeaveOneSessionOut().folds(twice, 0)
+
+
+def test_pieces_of_one_recording_stay_together_where_nobody_speaks() -> None:
+    corpus = corpus_of([(row // 20,) for row in range(60)], sessions=[str(row // 4 % 5) for row in range(60)])
+    cut = Corpus(corpus.name, corpus.clips.assign(cluster=[f"r{row // 4}" for row in range(60)]), corpus.label_set)
+    for fold in LeaveOneSessionOut(validation="fraction", fraction=0.4).folds(cut, 0):
+        assert not ids(fold.train, "cluster") & ids(fold.validation, "cluster")
+        assert len(fold.validation)
