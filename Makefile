@@ -13,7 +13,7 @@ help: ## this list
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev,jukebox]'
 	@touch $@
 
 setup: $(STAMP) ## make .venv and install augrun with everything its tests need
@@ -41,7 +41,7 @@ bench: $(STAMP) ## benchmarks, each a ratio measured side by side
 	@if [ -x .venv-ddsp/bin/python ]; then $(BIN)/python scripts/bench_ddsp.py --env .venv-ddsp; \
 	else echo "scripts/bench_ddsp.py: needs Magenta's ddsp beside it; make env-ddsp first"; fi
 
-env-ddsp: ## Magenta's ddsp 3.7.0 in an environment of its own (.venv-ddsp), for comparisons
+env-ddsp: ## Magenta's ddsp 3.7.0 in an environment of its own (.venv-ddsp), for generator=ddsp_magenta and comparisons
 	PYTHON=$(PYTHON) bash scripts/setup_ddsp_env.sh .venv-ddsp
 
 tracking-server: $(STAMP) ## an MLflow server on this machine's loopback, on the output folder
