@@ -191,7 +191,7 @@ def autoencoder(random: np.random.Generator, z_dims: int, reverb_taps: int) -> d
     f0 = (np.linspace(200, 900, frames) * np.array([[1.0], [0.5]])).astype(np.float32)
     white = coarse(random.uniform(-1, 1, (2, samples)))
     features = {"audio": sound, "f0_hz": f0, "loudness_db": np.zeros((2, frames), "f4")}
-    tf.random.uniform = lambda *_, **__: tf.constant(white)  # the noise injected
+    synths.tf.random.uniform = lambda *_, **__: tf.constant(white)  # the noise injected; `tf` is another module there
     model(dict(features), training=True)
     for variable in model.trainable_variables:
         scale = 0.05 if "ir" in variable.name else 0.3

@@ -183,8 +183,8 @@ def test_whole_autoencoder(small: tuple[Case, DDSPAutoencoder]) -> None:
     with torch.no_grad():
         sound = module(batch, case["in_noise"])
         loss = module.loss(batch, case["in_noise"])
-    assert overall(sound, case["sound"]) < 1e-2  # the phase of the package's highest harmonics
-    assert worst(loss, case["loss"]) < 2e-3
+    assert overall(sound, case["sound"]) < 1e-3  # the phase of the package's highest harmonics; 1.6e-3 without the noise
+    assert worst(loss, case["loss"]) < 2e-4
 
 
 def test_gradient_of_every_parameter(small: tuple[Case, DDSPAutoencoder]) -> None:
@@ -194,4 +194,4 @@ def test_gradient_of_every_parameter(small: tuple[Case, DDSPAutoencoder]) -> Non
     theirs = case.named("gradient/")
     assert set(theirs) == {name for name, _ in module.named_parameters()}
     for name, parameter in module.named_parameters():
-        assert overall(parameter.grad, theirs[name]) < 1e-2, name
+        assert overall(parameter.grad, theirs[name]) < 5e-3, name
