@@ -183,7 +183,7 @@ def test_whole_autoencoder(small: tuple[Case, DDSPAutoencoder]) -> None:
     with torch.no_grad():
         sound = module(batch, case["in_noise"])
         loss = module.loss(batch, case["in_noise"])
-    assert overall(sound, case["sound"]) < 1e-3  # the phase of the package's highest harmonics; 1.6e-3 without the noise
+    assert overall(sound, case["sound"]) < 1e-3  # phases of high harmonics; 1.6e-3 without the noise
     assert worst(loss, case["loss"]) < 2e-4
 
 
