@@ -37,6 +37,8 @@ def make(name: str, overrides: Sequence[str], form: str, out: Path | None, confi
         AugrunError: there is no such table, or a corpus cannot be had.
     """
     definition, usual = define(name, overrides, config_dir)
+    if definition.kind != "durations":
+        raise RequestError(f"{name}: its rows are runs; augrun -m experiment={name} runs them and prints the table")
     rows, values = rows_of(definition, overrides)
     measured = [_measured(row, name, values, config_dir) for row in rows]
     folder = out or usual
