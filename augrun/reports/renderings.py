@@ -89,7 +89,8 @@ def _legend(table: Table, form: str) -> str:
         which = references.pop() if len(references) == 1 else "the row without a generator on the same data"
         parts.append(f"{differences} from {which}.")
     if any(table.stands_out(row, column) for row in table.rows for column in table.columns):
-        parts.append(f"{mark}: {'the best of a metric' if table.highlight == 'best' else 'above the reference'}.")
+        above = f"at least {100 * table.margin:g} % above" if table.margin else "above"
+        parts.append(f"{mark}: {'the best of a metric' if table.highlight == 'best' else f'{above} the reference'}.")
     return " ".join(parts)
 
 

@@ -259,3 +259,16 @@ def test_mistakes_are_refused() -> None:
         Table.of("t", [row], reference="b")
     with pytest.raises(ValueError, match="a footnote that says how the data differ"):
         Table.of("t", [row], published={"a": {"uar": 0.5}})
+
+
+def test_what_stands_out_by_a_margin() -> None:
+    """Godwin et al. 2021, Table III: at least 1 % above the reference, relative to it."""
+    rows = [
+        ("none", result("none", {"uar": 0.5})),
+        ("x", result("x", {"uar": 0.504})),
+        ("y", result("y", {"uar": 0.506})),
+    ]
+    table = Table.of("t", rows, highlight="above_reference", margin=0.01)
+    assert [table.stands_out(row, "uar") for row in table.rows] == [False, False, True]
+    assert "at least 1 % above the reference." in renderings.text(table)
+    assert r"at least 1 \% above the reference." in renderings.latex(table)
