@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from augrun.corpora.corpus import LabelSet
-from augrun.errors import RequestError
+from augrun.errors import AugrunError, RequestError
 
 
 def class_set(classes: Mapping[str, Any], labels: Iterable[str], name: str) -> tuple[LabelSet, dict[str, int]]:
@@ -49,3 +50,15 @@ def left_out(labels: Sequence[str], targets: Mapping[str, int]) -> tuple[str, ..
         return ()
     listed = ", ".join(f"{label} {count:,}" for label, count in others.most_common())
     return (f"utterances left out whose label is in no class: {others.total():,} ({listed})",)
+
+
+def read_label_file(path: Path) -> list[str]:
+    """The lines of a label file. Remarks of raters are in no certain encoding; names and labels are ASCII.
+
+    Raises:
+        AugrunError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    except OSError as error:
+        raise AugrunError(f"{path}: cannot be read ({error.strerror})") from None

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from augrun.corpora.checks import BadClips, first_few
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import FileFacts, Index
-from augrun.corpora.labels import class_set, left_out
+from augrun.corpora.labels import class_set, left_out, read_label_file
 from augrun.corpora.reader import Reader, build, look_up, provenance, report_files, require_folder
 from augrun.errors import AugrunError
 
@@ -85,13 +85,8 @@ def read_labels(path: Path) -> tuple[list[Turn], list[str]]:
     Raises:
         AugrunError: the file cannot be read, or a label line does not parse (file and line).
     """
-    try:
-        # Remarks of raters are in no certain encoding; names and labels are ASCII.
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise AugrunError(f"{path}: cannot be read ({error.strerror})") from None
     turns, strays, begins = [], [], True
-    for number, raw in enumerate(text.split("\n"), 1):
+    for number, raw in enumerate(read_label_file(path), 1):
         line = raw.strip()
         if not line:
             begins = True

@@ -239,8 +239,10 @@ def test_interrupted_fit_continues_to_the_same_weights(
 
 def test_finished_fit_returns_at_once(fitted: tuple[Path, Corpus], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, corpus = fitted
+    before = (folder / "model.ckpt").read_bytes()
     monkeypatch.setattr(SampleRNN, "_train", lambda *_: pytest.fail("trained again"))
     TINY.fit(corpus, corpus, job_in(folder))
+    assert (folder / "model.ckpt").read_bytes() == before
 
 
 def test_seed_decides_the_weights(tmp_path: Path) -> None:
