@@ -6,12 +6,14 @@ it), its class-level constants say what it needs. Adding one touches three files
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 
 from augrun.corpora.corpus import Corpus
+from augrun.errors import AugrunError
 from augrun.job import Job
 
 #: Columns of a request table, one row a sample to make. `label` is the class index the sample is for and
@@ -71,3 +73,25 @@ class Generator:
             job: where to write, and the seed.
         """
         raise NotImplementedError
+
+
+def require_sound(corpus: Corpus, generator: str) -> Corpus:
+    """The corpus, unless some of its clips are spectrograms.
+
+    Raises:
+        AugrunError: they are.
+    """
+    spectra = [path for path in corpus.clips["path"] if str(path).endswith(".npy")]
+    if spectra:
+        raise AugrunError(
+            f"generator={generator} learns from sound, but {len(spectra)} of {len(corpus)} clips are spectrograms, "
+            f"the first is {spectra[0]}.\nPoint dataset.root at the corpus's audio."
+        )
+    return corpus
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    os.replace(fresh, path)

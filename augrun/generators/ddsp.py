@@ -21,7 +21,7 @@ import pandas as pd
 from augrun import audio
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
-from augrun.generators.base import Generator
+from augrun.generators.base import Generator, replace_file, require_sound
 from augrun.job import Job
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
@@ -149,7 +149,7 @@ class DDSP(Generator):
         held_out, per_clip = self._held_out(validation)
         windows = {
             name: windows_of(
-                _require_sound(part),
+                require_sound(part, "ddsp"),
                 self.analysis(),
                 job.folder / "windows" / name,
                 job.hardware,
@@ -172,8 +172,8 @@ class DDSP(Generator):
             samples_per_epoch=self.steps_per_epoch * self.batch_size,
             gradient_clip=self.gradient_clip,
         )
-        _replace(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
-        _replace(job.folder / SETTINGS, json.dumps(asdict(self), indent=1).encode())
+        replace_file(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
+        replace_file(job.folder / SETTINGS, json.dumps(asdict(self), indent=1).encode())
         fresh = job.folder / f".{MODEL}.new"
         torch.save(module.state_dict(), fresh)
         os.replace(fresh, job.folder / MODEL)
@@ -280,19 +280,3 @@ def _shown(groups: list[pd.DataFrame], title: str, progress: bool) -> Iterator[p
 
     console = Console(stderr=True)
     yield from track(groups, title, console=console, transient=True, disable=not (progress and console.is_terminal))
-
-
-def _require_sound(corpus: Corpus) -> Corpus:
-    spectra = [path for path in corpus.clips["path"] if str(path).endswith(".npy")]
-    if spectra:
-        raise AugrunError(
-            f"generator=ddsp learns from sound, but {len(spectra)} of {len(corpus)} clips are spectrograms, "
-            f"the first is {spectra[0]}.\nPoint dataset.root at the corpus's audio."
-        )
-    return corpus
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(content)
-    os.replace(fresh, path)

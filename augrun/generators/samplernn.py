@@ -22,7 +22,7 @@ import pandas as pd
 from augrun import audio
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
-from augrun.generators.base import Generator
+from augrun.generators.base import Generator, replace_file, require_sound
 from augrun.job import Job
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
@@ -140,8 +140,8 @@ class SampleRNN(Generator):
 
         names = train.label_set.names
         held_out, per_clip = self._held_out(validation)
-        windows = self._windows(_require_sound(train), self.windows_per_clip, job.seed)
-        validated = self._windows(_require_sound(held_out), per_clip, job.seed) if len(held_out) else None
+        windows = self._windows(require_sound(train, "samplernn"), self.windows_per_clip, job.seed)
+        validated = self._windows(require_sound(held_out, "samplernn"), per_clip, job.seed) if len(held_out) else None
         training.reseed(job.seed, "weights")
         module = self.network(len(names))
         result = training.fit(
@@ -154,8 +154,8 @@ class SampleRNN(Generator):
             monitor="validation/loss" if validated else None,
             samples_per_epoch=self.batches_per_epoch * self.batch_windows,
         )
-        _replace(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
-        _replace(job.folder / SETTINGS, json.dumps(asdict(self) | {"classes": names}, indent=1).encode())
+        replace_file(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
+        replace_file(job.folder / SETTINGS, json.dumps(asdict(self) | {"classes": names}, indent=1).encode())
         fresh = job.folder / f".{MODEL}.new"
         torch.save(module.state_dict(), fresh)
         os.replace(fresh, job.folder / MODEL)
@@ -239,7 +239,7 @@ class SampleRNN(Generator):
             return int(json.loads(known.read_text(encoding="utf-8"))["batch_size"])
         longest = round(float((requests["seconds"] + requests["prime_s"]).max()) * self.sample_rate)
         size = self.batch_size or rows_by_memory(module, longest, place)
-        _replace(known, json.dumps({"batch_size": size}).encode())
+        replace_file(known, json.dumps({"batch_size": size}).encode())
         return size
 
     def _load(self, fitted: Path | None, label_names: tuple[str, ...]) -> Network:
@@ -295,19 +295,3 @@ def _progress(title: str, samples: int, shown: bool) -> Any:
     with Progress(console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
         task = bar.add_task(title, total=samples)
         yield lambda count: bar.advance(task, count)
-
-
-def _require_sound(corpus: Corpus) -> Corpus:
-    spectra = [path for path in corpus.clips["path"] if str(path).endswith(".npy")]
-    if spectra:
-        raise AugrunError(
-            f"generator=samplernn learns from sound, but {len(spectra)} of {len(corpus)} clips are spectrograms, "
-            f"the first is {spectra[0]}.\nPoint dataset.root at the corpus's audio."
-        )
-    return corpus
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(content)
-    os.replace(fresh, path)
