@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TINY_JUKEBOX := $(or $(AUGRUN_OUTPUT),outputs)/tiny-jukebox
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
@@ -32,8 +33,14 @@ check: $(STAMP) ## ruff and the type checker
 	$(BIN)/ruff format --check augrun hydra_plugins scripts tests
 	$(BIN)/mypy
 
-tables: $(STAMP) ## the demonstration sweep: none, copy and ddsp, compared in one table
-	$(BIN)/augrun -m generator=none,copy,ddsp dataset=jamendo_mood
+tables: $(STAMP) ## the published tables at demo scale, on the stand-ins; Jukebox by random weights unless AUGRUN_JUKEBOX names real ones
+	@test -n "$$AUGRUN_JUKEBOX" -o -d $(TINY_JUKEBOX) || $(BIN)/python scripts/tiny_jukebox.py $(TINY_JUKEBOX)
+	$(BIN)/augrun table godwin2021_table1
+	export AUGRUN_JUKEBOX="$${AUGRUN_JUKEBOX:-$(TINY_JUKEBOX)}" && \
+	$(BIN)/augrun -m experiment=godwin2021_table3a scale=demo && \
+	$(BIN)/augrun -m experiment=godwin2021_table3b scale=demo && \
+	$(BIN)/augrun -m experiment=godwin2021_table3c scale=demo && \
+	$(BIN)/augrun table godwin2021_table2 scale=demo
 
 bench: $(STAMP) ## benchmarks, each a ratio measured side by side
 	$(BIN)/python scripts/bench_features.py

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from augrun import schema
 from augrun.condition import Condition
 from augrun.errors import RequestError
+from augrun.plan import baseline_of
 from augrun.recordings import build, real_root
 from augrun.stages import Store
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from augrun.tracking import Recorder
 
 log = logging.getLogger(__name__)
-
-#: The baseline's generator, as conf/generator/none.yaml has it.
-NO_GENERATOR = {"_target_": "augrun.generators.none.NoGenerator", "name": "none"}
 
 
 def run(config: Mapping[str, Any]) -> Path:
@@ -44,8 +42,10 @@ def run(config: Mapping[str, Any]) -> Path:
     recorder = open_recorder(config)
     announce(condition)
     if not condition.stage.done:
-        condition.check_components()  # before the baseline: what cannot work is refused before hours of work
-    reference = run(baseline_of(config)) if condition.generates and config["baseline"] else None
+        condition.check_components(
+            "generator", "classifier"
+        )  # before the baseline: what cannot work is refused before hours of work
+    reference = run(condition.baseline.config) if condition.baseline else None
 
     with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:
         if not condition.stage.done:
@@ -54,6 +54,7 @@ def run(config: Mapping[str, Any]) -> Path:
                 condition.generated(cell)  # its samples
                 condition.classified(cell)  # the classifier, on what the policy composes of both
                 condition.scored(cell)  # its scores on the fold's test part
+                condition.judged(cell)  # what the baseline's classifier takes the samples for
         folder = record(condition)
         parent.log_condition(folder)
 
@@ -62,6 +63,23 @@ def run(config: Mapping[str, Any]) -> Path:
     elif recorder.problem:
         log.warning(recorder.closing_line())
     return folder
+
+
+def produce(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Makes the samples of a condition's first trial, and no classifier.
+
+    Returns:
+        The condition's names, and what was made (`augrun.evaluation.results.generated_account`).
+    """
+    from augrun.evaluation.results import generated_account
+
+    condition = Condition({**config, "trials": {**config["trials"], "count": 1}}, open_store(config))
+    if not condition.generates:
+        raise RequestError(f"generator={condition.names['generator']} makes no samples")
+    announce(condition)
+    condition.check_components("generator")
+    made = [made for cell in condition.cells if (made := condition.made(cell)) is not None]
+    return condition.names, generated_account(made, condition.corpus.label_set.names)
 
 
 def record(condition: Condition) -> Path:
@@ -78,10 +96,8 @@ def record(condition: Condition) -> Path:
             condition.names,
             condition.stage.fingerprint,
             condition.config,
-            [condition.scored(cell) for cell in condition.cells],
-            [condition.generated(cell) for cell in condition.cells],
+            [condition.left(cell) for cell in condition.cells],
             condition.corpus,
-            [condition.classified(cell) / "history.json" for cell in condition.cells],
         )
 
     return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)
@@ -101,6 +117,8 @@ def compare(
         of: the condition whose run gets the comparison; None makes a run of its own, as a sweep does.
         table: the published table that the rows are of.
     """
+    from augrun.reports import comparison
+
     store = open_store(config)
     inputs = {f"{number}/{name}": folder.name for number, (name, folder) in enumerate(rows)}
     name = table.name if table else config["sweep"]["name"] if of is None else "comparison"
@@ -108,8 +126,6 @@ def compare(
     stage = store.stage("comparison", settings=settings, inputs=inputs, code="augrun.reports.comparison")
 
     def write(folder: Path) -> None:
-        from augrun.reports import comparison
-
         comparison.write(folder, name, rows, table)
 
     folder = stage.get(write, "comparing")
@@ -118,7 +134,7 @@ def compare(
         recorder.add_comparison(of, folder)
     else:
         recorder.comparison(name, stage.fingerprint, folder)
-    print((folder / "tables" / "comparison.txt").read_text(encoding="utf-8"))
+    print((folder / comparison.CONSOLE).read_text(encoding="utf-8"))
     print(recorder.closing_line())
     return folder
 
@@ -138,14 +154,6 @@ def announce(condition: Condition) -> None:
         log.info("  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, kinds[corpus.data])
         for note in corpus.notes:
             log.warning("  %s", note)
-
-
-def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same condition without a generator."""
-    needed = schema.uses(config["protocol"])  # what only the generator used is no part of it
-    roles = {role: config[role] for role in schema.ROLES if role in config and role in needed}
-    others = {key: value for key, value in config.items() if key not in schema.ROLES}
-    return {**others, **roles, "generator": dict(NO_GENERATOR)}
 
 
 def open_store(config: Mapping[str, Any]) -> Store:

@@ -99,7 +99,9 @@ class EqualDuration:
                     break
                 made += seconds
                 sample_id = f"{label:03d}-{draw:05d}"
-                labels = tuple(train.clips["labels"].iat[clip]) if self.inherit == "all" else (label,)
+                # The class it is for comes first: it is the one that the sample is judged by.
+                further = train.clips["labels"].iat[clip] if self.inherit == "all" else ()
+                labels = (label, *(other for other in further if other != label))
                 origin = train.clips.iloc[clip]
                 sample_seed = int(generator.integers(2**31))
                 rows.append(

@@ -1,6 +1,7 @@
 """What a condition leaves behind: `results.json`, predictions, tables, figures and sounds, in one folder.
 
-results.json        metrics by fold and trial, their summary, what was generated
+results.json        metrics by fold and trial, their summary, what was generated, its label validity
+label_validity.json what the baseline's classifier takes the samples for
 record.json         the run's title and the commit it was made with, for tracking
 config.yaml         the resolved configuration
 predictions/        scores on the test part, one npz a fold and trial
@@ -25,7 +26,15 @@ import numpy as np
 from augrun import audio
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError
-from augrun.evaluation.results import Scored, generated_account, summarise
+from augrun.evaluation.results import (
+    LABEL_VALIDITY,
+    Judged,
+    Left,
+    Scored,
+    generated_account,
+    mean_of_defined,
+    summarise,
+)
 from augrun.stages import write_text
 
 log = logging.getLogger(__name__)
@@ -42,10 +51,8 @@ def write(
     names: Mapping[str, str],
     fingerprint: str,
     config: Mapping[str, Any],
-    scored: Sequence[Scored],
-    samples: Sequence[Corpus | None],
-    primes: Corpus,
-    histories: Sequence[Path],
+    left: Sequence[Left],
+    recorded: Corpus,
 ) -> dict[str, Any]:
     """Evaluates every fold and trial and writes everything that a condition leaves behind.
 
@@ -55,35 +62,17 @@ def write(
         names: the condition: dataset, generator, policy, classifier, protocol, representation, scale, data.
         fingerprint: of the condition.
         config: the resolved configuration.
-        scored: one a fold and trial.
-        samples: the generated corpus of each, or None.
-        primes: the recorded clips that primed the first of them.
-        histories: the learning curves of each.
+        left: what each fold and trial left.
+        recorded: the recorded clips, some of which primed samples.
 
     Returns:
         The means, for the stage's summary.
     """
     import yaml
 
+    scored = [one.scored for one in left]
     label_set = scored[0].test.label_set
-    trials = []
-    for entry, history in zip(scored, histories, strict=True):
-        place = f"fold-{entry.fold}-trial-{entry.trial}"
-        predictions = folder / "predictions" / f"{place}.npz"
-        predictions.parent.mkdir(exist_ok=True)
-        shutil.copyfile(entry.predictions, predictions)
-        curves = folder / "curves" / f"{place}.json"
-        curves.parent.mkdir(exist_ok=True)
-        shutil.copyfile(history, curves)
-        trials.append(
-            {
-                "fold": entry.fold,
-                "trial": entry.trial,
-                "seed": entry.seed,
-                "metrics": finite(entry.metrics()),
-                "predictions": f"predictions/{place}.npz",
-            }
-        )
+    trials = [_trial(folder, one) for one in left]
     summary = summarise(trials, config["confidence"])
     results = {
         "schema": SCHEMA,
@@ -94,14 +83,49 @@ def write(
         "multilabel": label_set.multilabel,
         "trials": trials,
         "summary": summary,
-        "generated": generated_account([s for s in samples if s is not None], label_set.names),
+        "generated": generated_account([one.made for one in left if one.made is not None], label_set.names),
     }
+    judged = [one.judged for one in left if one.judged is not None]
+    if judged:
+        results["label_validity"] = judge(folder, names, judged, config["confidence"])
     write_text(folder / "results.json", json.dumps(results, indent=1))
     write_text(folder / "record.json", json.dumps(dict(about)))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    pairs = keep_sounds(folder, samples[0], primes)
-    draw(folder, names["data"], scored, histories, pairs)
+    pairs = keep_sounds(folder, left[0].made.samples if left[0].made else None, recorded)
+    draw(folder, names["data"], scored, [one.history for one in left], pairs)
     return {metric: value["mean"] for metric, value in summary.items()}
+
+
+def _trial(folder: Path, one: Left) -> dict[str, Any]:
+    """A fold's and trial's entry in `results.json`; keeps its predictions and curves."""
+    scored = one.scored
+    place = f"fold-{scored.fold}-trial-{scored.trial}"
+    predictions, curves = folder / "predictions" / f"{place}.npz", folder / "curves" / f"{place}.json"
+    for kept, made in ((predictions, scored.predictions), (curves, one.history)):
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copyfile(made, kept)
+    return {
+        "fold": scored.fold,
+        "trial": scored.trial,
+        "seed": scored.seed,
+        "metrics": finite(scored.metrics()),
+        "predictions": f"predictions/{place}.npz",
+    }
+
+
+def judge(folder: Path, names: Mapping[str, str], judged: Sequence[Judged], confidence: float) -> dict[str, Any]:
+    """Writes `label_validity.json`, its table and figures; returns its summary for `results.json`."""
+    from augrun.evaluation import validity
+    from augrun.reports import validity as report
+    from augrun.reports.tables import DATA
+
+    account = validity.account(judged, confidence)
+    account |= {"generator": names["generator"], "data": names["data"], "scale": names["scale"]}
+    write_text(folder / LABEL_VALIDITY, json.dumps(account, indent=1, ensure_ascii=False))
+    of = {names["generator"]: account}
+    report.write(of, folder / "tables")
+    report.draw(of, folder / "figures", note=DATA[names["data"]])
+    return dict(account["summary"])
 
 
 def draw(
@@ -140,14 +164,6 @@ def draw(
     figures.learning_curves(curves, folder / "figures" / "learning_curves.png", note=note)
     if pairs:
         figures.spectrograms(pairs, folder / "figures" / "spectrograms.png", note=note)
-
-
-def mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is not NaN; NaN where nothing is."""
-    defined = np.isfinite(values)
-    count = defined.sum(axis=0)
-    total = np.where(defined, values, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ durations.json      seconds of each sample as it came out
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,32 @@ import pandas as pd
 from augrun import audio
 from augrun.corpora.corpus import COLUMNS, Corpus
 from augrun.errors import AugrunError
-from augrun.policies import Plan
+from augrun.policies import Needs, Plan
 from augrun.stages import write_text
 
 REQUESTS, DURATIONS = "requests.parquet", "durations.json"
 
 
-def commit(folder: Path, plan: Plan, generator: str) -> dict[str, Any]:
+def commit(folder: Path, plan: Plan, generator: str, needs: Needs) -> dict[str, Any]:
     """Checks that every sample is there and sounds, and writes the tables beside them.
 
+    Args:
+        folder: with the samples.
+        plan: what was asked for.
+        generator: its name.
+        needs: what it wanted of a request.
+
     Returns:
-        The stage's summary: clips, seconds, and the seconds for which there was no prime.
+        The stage's summary, see `account`.
 
     Raises:
         AugrunError: samples are missing or cannot be read.
     """
-    durations: dict[str, float] = {}
+    sounds: dict[str, audio.AudioInfo] = {}
     problems: list[str] = []
     for sample_id in plan.requests["sample_id"]:
         try:
-            durations[sample_id] = audio.probe(folder / f"{sample_id}.wav").seconds
+            sounds[sample_id] = audio.probe(folder / f"{sample_id}.wav")
         except AugrunError as error:
             problems.append(str(error))
     if problems:
@@ -45,13 +52,48 @@ def commit(folder: Path, plan: Plan, generator: str) -> dict[str, Any]:
     table = plan.requests.copy()
     table["labels"] = [list(labels) for labels in table["labels"]]
     table.to_parquet(folder / REQUESTS)
+    durations = {sample_id: sound.seconds for sample_id, sound in sounds.items()}
     write_text(folder / DURATIONS, json.dumps(durations))
+    rates = sorted({sound.sample_rate for sound in sounds.values()})
+    return account(plan, needs, list(durations.values()), rates)
+
+
+def account(plan: Plan, needs: Needs, seconds: Sequence[float], rates: Sequence[int]) -> dict[str, Any]:
+    """What was made, as Godwin et al. 2021 tell it in section IV-A and Table II.
+
+    Args:
+        plan: what was asked for.
+        needs: what the generator wanted of a request.
+        seconds: of each sample as it came out.
+        rates: the sample rates found, Hz.
+
+    Returns:
+        `clips`, `seconds`, `seconds_per_class_asked`, `shortfalls` (seconds for which there was no prime, by class),
+        `type` (`primed`, `reconstructed` or `unprimed`), `sample_s` and `prime_s` (`mean`, `min`, `max` in seconds;
+        null without primes), `sample_rates` in Hz, `clips_per_class` (by number of the class), and `reused`: samples
+        whose prime's window had primed another one of its class before.
+    """
+    table = plan.requests
+    windows = table[["label", "prime_clip", "prime_start_s"]]
     return {
         "clips": len(table),
-        "seconds": round(sum(durations.values()), 3),
+        "seconds": round(sum(seconds), 3),
         "seconds_per_class_asked": round(plan.seconds_per_class, 3),
-        "shortfalls": {name: round(seconds, 3) for name, seconds in plan.shortfalls.items()},
+        "shortfalls": {name: round(missing, 3) for name, missing in plan.shortfalls.items()},
+        "type": ("reconstructed" if needs.reconstructs else "primed") if needs.primed else "unprimed",
+        "sample_s": _spread(seconds),
+        "prime_s": _spread(table["prime_s"].tolist()) if needs.primed else None,
+        "sample_rates": list(rates),
+        "clips_per_class": {str(label): int(n) for label, n in table["label"].value_counts(sort=False).items()},
+        "reused": int(windows.duplicated().sum()) if needs.primed else 0,
     }
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float] | None:
+    if not len(seconds):
+        return None
+    found = {"mean": sum(seconds) / len(seconds), "min": min(seconds), "max": max(seconds)}
+    return {name: round(float(value), 3) for name, value in found.items()}
 
 
 def requests(folder: Path) -> pd.DataFrame:

@@ -91,10 +91,12 @@ class Sweep:
     Attributes:
         skip_invalid: leave out rows that cannot work instead of refusing the whole sweep.
         name: the name of the run that holds the comparison.
+        rows: of a published table, run only these rows; null runs all.
     """
 
     skip_invalid: bool = False
     name: str = "sweep"
+    rows: list[str] | None = None
 
 
 @dataclass(frozen=True)

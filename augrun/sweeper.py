@@ -113,14 +113,17 @@ class CheckedSweeper(Sweeper):
         from augrun.schema import TABLE
 
         try:
-            section = self._compose(row).get(TABLE)
+            config = self._compose(row)
         except (HydraException, OmegaConfBaseException):
             return None  # `_valid` says what is wrong
+        section, picked = config.get(TABLE), (config.get("sweep") or {}).get("rows")
+        if picked and not section:
+            raise RequestError("sweep.rows picks rows of a published table: augrun -m experiment=NAME")
         name = next((word.split("=", 1)[1] for word in row if word.lstrip("+").startswith("experiment=")), "")
         definition = Definition.of(name, section) if section else None
         if definition is not None and definition.kind != "results":
-            raise RequestError(f"{name}: nothing is trained for this table; `augrun table {name}` prints it")
-        return definition
+            raise RequestError(f"{name}: no classifier is trained for this table; `augrun table {name}` prints it")
+        return None if definition is None else definition.only(picked)
 
     def _compose(self, row: Sequence[str]) -> dict[str, Any]:
         from augrun.experiment import resolve

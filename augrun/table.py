@@ -1,4 +1,4 @@
-"""`augrun table NAME`: a published table, measured on whatever corpora are at hand.
+"""`augrun table NAME`: a published table of corpora or of samples, measured on whatever corpora are at hand.
 
 The table is defined in conf/experiment/NAME.yaml. Each row is composed from that experiment, the row's own overrides
 and those of the command line, in this order, so that the command line wins.
@@ -14,7 +14,7 @@ from typing import Any
 from augrun import experiment, schema
 from augrun.composing import compose
 from augrun.corpora.corpus import Corpus
-from augrun.errors import RequestError
+from augrun.errors import AugrunError, RequestError
 from augrun.recordings import Recordings, build
 from augrun.reports import durations
 from augrun.reports.definition import Definition, RowDefinition
@@ -37,14 +37,19 @@ def make(name: str, overrides: Sequence[str], form: str, out: Path | None, confi
         AugrunError: there is no such table, or a corpus cannot be had.
     """
     definition, usual = define(name, overrides, config_dir)
-    if definition.kind != "durations":
+    if definition.kind == "results":
         raise RequestError(f"{name}: its rows are runs; augrun -m experiment={name} runs them and prints the table")
     rows, values = rows_of(definition, overrides)
-    measured = [_measured(row, name, values, config_dir) for row in rows]
-    folder = out or usual
-    pictures = durations.write(definition, measured, folder)
+    folder, pictures, problems = out or usual, [], []
+    if definition.kind == "durations":
+        pictures = durations.write(definition, [_measured(row, name, values, config_dir) for row in rows], folder)
+    else:
+        problems = _samples(definition, rows, values, config_dir, folder)
     print((folder / f"{name}.{form}").read_text(encoding="utf-8"), end="")
-    print(f"written to {folder}: {name}.{{{','.join(FORMATS)}}}, {', '.join(pictures)}", file=sys.stderr)
+    files = ", ".join([f"{name}.{{{','.join(FORMATS)}}}", *pictures])
+    print(f"written to {folder}: {files}", file=sys.stderr)
+    if problems:
+        raise AugrunError("\n".join([f"{len(problems)} of {len(rows)} rows could not be made:", *problems]))
 
 
 def define(name: str, overrides: Sequence[str], config_dir: Path | None = None) -> tuple[Definition, Path]:
@@ -59,15 +64,17 @@ def define(name: str, overrides: Sequence[str], config_dir: Path | None = None) 
     names = sorted({name for conf in (conf_dir(), config_dir) if conf for name in choices(conf, "experiment")})
     if name not in names:
         raise RequestError(f"{name}: no such table{schema.nearest(name, names)} (augrun list experiment)")
-    config = compose([f"experiment={name}", *(word for word in overrides if word.startswith("output."))], config_dir)
+    own = [word for word in overrides if word.startswith(("output.", "sweep."))]
+    config = compose([f"experiment={name}", *own], config_dir)
     folder = Path(config["output"]["root"]).expanduser().resolve() / "tables" / name
-    return Definition.of(name, config.get("table")), folder
+    return Definition.of(name, config.get("table")).only(config["sweep"]["rows"]), folder
 
 
 def rows_of(definition: Definition, overrides: Sequence[str]) -> tuple[list[RowDefinition], list[str]]:
     """The rows to measure, and the overrides that all of them take.
 
-    A corpus that is named stands for itself: the table's rows on it, or a row of its own without published values.
+    A corpus that is named stands for itself: the table's rows on it; where it has none, its rows on another corpus,
+    without published values.
     """
     named = [word.removeprefix("dataset=") for word in overrides if word.startswith("dataset=")]
     rest = [word for word in overrides if not word.startswith("dataset=")]
@@ -76,8 +83,53 @@ def rows_of(definition: Definition, overrides: Sequence[str]) -> tuple[list[RowD
     rows = []
     for dataset in named[-1].split(","):
         known = [row for row in definition.rows if f"dataset={dataset}" in row.overrides]
-        rows += known or [RowDefinition(dataset, (f"dataset={dataset}",), {})]
+        rows += known or _rows_on(dataset, definition)
     return rows, rest
+
+
+def _rows_on(dataset: str, definition: Definition) -> list[RowDefinition]:
+    """The table's rows, but for their corpora, on a corpus that it does not have."""
+    others = [tuple(word for word in row.overrides if not word.startswith("dataset=")) for row in definition.rows]
+    rows = []
+    for other in dict.fromkeys(others):
+        name = ", ".join([*(word.split("=", 1)[1] for word in other), dataset])
+        rows.append(RowDefinition(name, (*other, f"dataset={dataset}"), {}))
+    return rows
+
+
+def _samples(
+    definition: Definition,
+    rows: Sequence[RowDefinition],
+    overrides: Sequence[str],
+    config_dir: Path | None,
+    folder: Path,
+) -> list[str]:
+    """Writes what each row's generator makes.
+
+    Returns:
+        Why rows could not be made here, a line each; they are left out.
+
+    Raises:
+        AugrunError: no row can be made.
+    """
+    from augrun.reports import produced
+
+    made, problems = [], []
+    for row in rows:
+        config = compose([f"experiment={definition.name}", *row.overrides, *overrides], config_dir)
+        config.pop(schema.TABLE, None)
+        try:
+            experiment.check(config)
+            made.append((row.name, *experiment.produce(config)))
+        except AugrunError as error:
+            problems.append(f"{row.name}: {error}")
+    if not made:
+        raise AugrunError("\n".join([f"{definition.name}: no row could be made", *problems]))
+    missing = [f"Not made here: {problem.splitlines()[0]}" for problem in problems]
+    published = {row.name: row.published for row in rows}
+    notes = [*missing, *(definition.footnotes if any(published.values()) else ())]
+    produced.table(definition.name, made, published, notes, definition.columns).write(folder, definition.name)
+    return problems
 
 
 def _measured(row: RowDefinition, name: str, overrides: Sequence[str], config_dir: Path | None) -> durations.Measured:

@@ -43,7 +43,9 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
-ARTIFACT_FILES, ARTIFACT_FOLDERS = ("results.json", "config.yaml"), ("tables", "figures", "audio")
+ARTIFACT_FILES = ("results.json", "config.yaml", "label_validity.json", "listen.html")
+ARTIFACT_FOLDERS = ("tables", "figures", "audio")
+NOTE_TABLES = ("comparison", "produced", "label_validity")  # shown on a comparison's page
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,8 @@ class Recorder:
                 return
             tags = {"augrun.kind": "sweep", "augrun.fingerprint": fingerprint, **provenance(commit())}
             tags["augrun.process"] = process()
-            table = folder / "tables" / "comparison.md"
-            if table.is_file():
-                tags["mlflow.note.content"] = table.read_text(encoding="utf-8")
+            tables = [folder / "tables" / f"{name}.md" for name in NOTE_TABLES]
+            tags["mlflow.note.content"] = "\n".join(t.read_text(encoding="utf-8") for t in tables if t.is_file())
             unfinished = self.search(by(fingerprint, "sweep"))
             run_id = (unfinished[0] if unfinished else self.create(name, tags)).info.run_id
             self.send_folder(run_id, folder)

@@ -112,9 +112,11 @@ class Run:
             finals = {f"test/{metric}": value for metric, value in entry["metrics"].items()}
             self._log_metrics(child, when, finals, curves(folder / "curves" / f"fold-{fold}-trial-{trial}.json"))
             self.client.set_terminated(child, status="FINISHED")
+        summaries = {"test": results["summary"], "label_validity": results.get("label_validity") or {}}
         summary = {
-            f"test/{metric}/{name}": values[name]
-            for metric, values in results["summary"].items()
+            f"{what}/{metric}/{name}": values[name]
+            for what, metrics in summaries.items()
+            for metric, values in metrics.items()
             for name in ("mean", "std", "ci_low", "ci_high")
         }
         made = {f"generated/{name}": results.get("generated", {}).get(name) for name in ("clips", "seconds")}

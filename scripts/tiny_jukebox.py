@@ -54,6 +54,9 @@ _CODEC: dict[str, Any] = {
     "sample_length": 56 * 128,
     "init_scale": 4.0,
 }
+#: Kept in config.json; every table with results of this checkpoint says it.
+REMARK = "a tiny checkpoint of RANDOM weights (scripts/tiny_jukebox.py), not the published Jukebox."
+
 _ARTISTS = {"unknown": 0, "the band": 1, "the_band.v2": 1}
 _GENRES = {"unknown": 0, "rock": 1, "rock.v2": 1, "ambient": 2, "ambient.v2": 2}
 
@@ -73,7 +76,8 @@ def build(folder: Path, seed: int = 0) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     priors = [_SHARED | _TOP, *(_SHARED | _UPSAMPLER | {"level": level} for level in (1, 2))]
-    config = JukeboxConfig(vqvae_config=_CODEC, prior_config_list=priors, max_nb_genres=5, min_duration=17.84)
+    sizes: dict[str, Any] = {"vqvae_config": _CODEC, "prior_config_list": priors}
+    config = JukeboxConfig(**sizes, max_nb_genres=5, min_duration=17.84, remark=REMARK)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = JukeboxModel(config).eval()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 
@@ -182,6 +183,54 @@ def test_results_json_is_as_designed(done):
     assert summary["std_over_folds"] is None
 
 
+def test_the_baseline_s_classifier_hears_the_samples(done, corpus):
+    """Section VI of Godwin et al.: recomputed here from the stored scores, with scikit-learn."""
+    from sklearn.metrics import confusion_matrix, roc_auc_score
+
+    output, result = done
+    entry = results(output)["ddsp"]
+    folder = output / "store" / "condition" / entry["fingerprint"]
+    account = json.loads((folder / "label_validity.json").read_text())
+    classes = len(account["classes"])
+    counts, validity, areas = np.zeros((classes, classes), int), [], []
+    for place in sorted((output / "store" / "judged").iterdir()):
+        samples = json.loads((place / "stage.json").read_text())["content"]["inputs"]["samples"]
+        table = pd.read_parquet(output / "store" / "samples" / samples / "requests.parquet")
+        with np.load(place / "predictions.npz") as file:
+            scores = file["samples_scores"]
+        assert scores.shape == (len(table), classes)
+        of_trial = confusion_matrix(table["label"], scores.argmax(1), labels=range(classes))
+        counts += of_trial
+        validity.append(np.diag(of_trial) / of_trial.sum(1))
+        areas.append(np.mean([roc_auc_score(table["label"] == k, scores[:, k]) for k in range(classes)]))
+    assert account["confusion"] == counts.tolist()
+    np.testing.assert_allclose(account["normalised"], counts / counts.sum(1, keepdims=True))
+    per_class = [account["per_class"][name] for name in account["classes"]]
+    np.testing.assert_allclose([entry["validity"] for entry in per_class], np.mean(validity, axis=0))
+    np.testing.assert_allclose([entry["taken_for"] for entry in per_class], counts.sum(0) / counts.sum())
+    assert [entry["samples"] for entry in per_class] == counts.sum(1).tolist()
+    summary = entry["label_validity"]
+    assert summary["validity"]["mean"] == pytest.approx(np.mean(validity))
+    assert summary["validity"]["n"] == 2
+    assert summary["roc_auc_macro"]["mean"] == pytest.approx(np.mean(areas), abs=1e-6)
+    # The same classifier on the recorded test clips: the recall that the baseline's own predictions give.
+    from augrun.corpora.jamendo import JamendoMood
+
+    clips = JamendoMood().read(corpus, None)
+    first = clips.select(clips.clips["split"].to_numpy() == "test").first_labels()
+    base = results(output)["none"]
+    recalls = []
+    for trial in base["trials"]:
+        with np.load(output / "store" / "condition" / base["fingerprint"] / trial["predictions"]) as file:
+            best = file["test_scores"].argmax(1)
+        of_class = [np.mean(best[first == k] == k) for k in range(classes) if (first == k).any()]
+        recalls.append(np.mean(of_class))
+    assert summary["recorded"]["mean"] == pytest.approx(np.mean(recalls))
+    assert {"generated_confusion.png", "label_validity.png"} <= {p.name for p in (folder / "figures").iterdir()}
+    assert "Label validity: the share of samples" in result.stdout
+    assert "what was generated" in result.stdout
+
+
 def test_the_console_says_what_the_data_are_and_shows_the_comparison(done):
     _, result = done
     assert "a rendered stand-in, NOT the real corpus" in result.stderr
@@ -222,8 +271,10 @@ def test_adding_copy_costs_only_its_own_stages(done, base):
     result = augrun(output, "generator=copy", "dataset=jamendo_mood", *base)
     assert result.returncode == 0, result.stderr
     new = [path.parent.name for path in store.glob("*/*") if path not in before and path.parent.name != "locks"]
-    # Two trials: samples, their features, classifier and predictions each; one condition, one comparison.
-    assert sorted(new) == sorted(["samples", "features", "classifier", "predictions"] * 2 + ["condition", "comparison"])
+    # Two trials: samples, their features, what the baseline says of them, classifier and predictions each; one
+    # condition, one comparison.
+    each = ["samples", "features", "judged", "classifier", "predictions"]
+    assert sorted(new) == sorted(each * 2 + ["condition", "comparison"])
 
 
 def test_a_sweep_goes_on_after_a_failure_and_ends_with_one_comparison(done, base):
@@ -343,3 +394,48 @@ def test_a_published_table_runs_row_by_row_and_shows_published_beside_measured(d
     assert "Published on other data." in table["footnotes"]
     assert "0.134" in result.stdout
     assert any(run.info.run_name == "small_table" for run in runs(output))
+    # Rows are picked by name; the reference may be missing.
+    picked = augrun(output, "-m", *told, "sweep.rows=[Copies]")
+    assert picked.returncode == 0, picked.stderr
+    shown = picked.stdout[picked.stdout.rindex("small_table\n") :]
+    assert "Copies" in shown and "Recordings" not in shown
+    unknown = augrun(output, "-m", *told, "sweep.rows=[Copy]")
+    assert unknown.returncode == 2
+    assert "sweep.rows: small_table has no row 'Copy'; did you mean Copies?" in unknown.stderr
+    without = augrun(output, "-m", "generator=none,copy", *base, "sweep.rows=[Copies]")
+    assert without.returncode == 2
+    assert "sweep.rows picks rows of a published table" in without.stderr
+
+
+def test_a_table_of_samples_makes_them_and_trains_no_classifier(base, tmp_path):
+    """Rows that cannot be made are told, the others kept; a repeat makes nothing."""
+    output, conf = tmp_path / "outputs", tmp_path / "conf" / "experiment"
+    conf.mkdir(parents=True)
+    (conf / "made.yaml").write_text(
+        "# @package _global_\n# A table\ntable:\n  kind: samples\n"
+        "  columns: [Sample type, Sample length (s), Samples a class]\n  rows:\n"
+        "    - {name: Copies, overrides: [generator=copy, generator.prime_s=2.0, dataset=jamendo_mood],\n"
+        "       published: {Sample type: Primed, Sample length (s): 10}}\n"
+        "    - {name: Songs, overrides: [generator=jukebox, generator.weights=nowhere, dataset=jamendo_mood]}\n"
+        "  footnotes: [Published on other data.]\n"
+    )
+    told = ["table", "made", *base, "--config-dir", str(conf.parent), f"output.root={output}"]
+    first = augrun(output, *told)
+    assert first.returncode == 1
+    assert "1 of 2 rows could not be made:" in first.stderr
+    assert "Songs: generator.weights=nowhere: no such folder" in first.stderr
+    table = json.loads((output / "tables" / "made" / "made.json").read_text())
+    assert [row["row"] for row in table["rows"]] == ["Copies"]
+    measured = {column: cell["mean"] for column, cell in table["rows"][0]["measured"].items()}
+    made = json.loads(next((output / "store" / "samples").glob("*/stage.json")).read_text())["summary"]
+    assert measured["Sample type"] == "Recons"
+    assert measured["Sample length (s)"] == 2
+    assert measured["Samples a class"] == made["clips"] / 14
+    assert made["reused"] == 0
+    assert made["sample_s"] == {"mean": 2.0, "min": 2.0, "max": 2.0}
+    assert any(note.startswith("Not made here: Songs: generator.weights=nowhere") for note in table["footnotes"])
+    assert sorted(path.name for path in (output / "store").iterdir()) == ["index", "locks", "samples"]
+    before = {path: path.stat().st_mtime_ns for path in (output / "store" / "samples").rglob("*.wav")}
+    again = augrun(output, *told)
+    assert again.stdout == first.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -16,6 +16,9 @@ from augrun.corpora.corpus import Corpus
 #: The file with a fold's and trial's scores; `augrun.evaluation.decisions` says what is in it.
 PREDICTIONS = "predictions.npz"
 
+#: The file with what the baseline's classifier takes a condition's samples for (`augrun.evaluation.validity`).
+LABEL_VALIDITY = "label_validity.json"
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -61,6 +64,58 @@ class Scored:
         labels = self.test.first_labels()
         multilabel = self.test.label_set.multilabel
         return metrics.per_class(self.load(), self.test.targets(), labels, multilabel=multilabel)[metric]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The samples of one fold and trial, as the classifier hears them that was trained on recordings alone.
+
+    Attributes:
+        predictions: the npz file with `samples_scores`, shape (samples, classes).
+        samples: the samples.
+        recorded: the same classifier's scores on recordings.
+    """
+
+    predictions: Path
+    samples: Corpus
+    recorded: Scored
+
+    def load(self) -> np.ndarray:
+        """The scores, shape (samples, classes)."""
+        with np.load(self.predictions) as file:
+            return file["samples_scores"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was generated for one fold and trial.
+
+    Attributes:
+        samples: the samples.
+        account: of them (`augrun.samples.account`).
+        train_seconds: duration of the recorded train part.
+    """
+
+    samples: Corpus
+    account: Mapping[str, Any]
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class Left:
+    """What one fold and trial leave behind.
+
+    Attributes:
+        scored: the scores on the validation and test parts.
+        history: the classifier's learning curves.
+        made: what was generated; None for the baseline.
+        judged: what the baseline's classifier says of the samples; None without samples, or without a baseline.
+    """
+
+    scored: Scored
+    history: Path
+    made: Made | None = None
+    judged: Judged | None = None
 
 
 def trial_seed(seed: int, trial: int) -> int:
@@ -117,14 +172,52 @@ def summarise(
     return summary
 
 
-def generated_account(samples: Sequence[Corpus], names: Sequence[str]) -> dict[str, Any]:
-    """Clips and seconds made, per fold and trial on average: `results.json`'s `generated`."""
-    made = [corpus for corpus in samples if len(corpus)]
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is not NaN; NaN where nothing is."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    total = np.where(defined, values, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def generated_account(made: Sequence[Made], names: Sequence[str]) -> dict[str, Any]:
+    """What was made, per fold and trial on average: `results.json`'s `generated`.
+
+    `clips`, `seconds` and `seconds_per_class`; where there are samples also `share_of_train` (their seconds over those
+    of the train part), `clips_per_class`, `type`, `sample_s`, `prime_s`, `sample_rates`, `reused` and `shortfalls`, as
+    `augrun.samples.account` has them, and the generator's `notes`.
+    """
     if not made:
         return {"clips": 0, "seconds": 0.0, "seconds_per_class": {}}
-    per_class = np.mean([corpus.seconds_per_class() for corpus in made], axis=0)
+    accounts = [one.account for one in made]
+    per_class = np.mean([one.samples.seconds_per_class() for one in made], axis=0)
+    counts = np.mean([[a["clips_per_class"].get(str(k), 0) for k in range(len(names))] for a in accounts], axis=0)
     return {
-        "clips": float(np.mean([len(corpus) for corpus in made])),
-        "seconds": float(np.mean([corpus.seconds for corpus in made])),
+        "clips": float(np.mean([len(one.samples) for one in made])),
+        "seconds": float(np.mean([one.samples.seconds for one in made])),
         "seconds_per_class": {name: float(value) for name, value in zip(names, per_class, strict=True)},
+        "share_of_train": float(np.mean([one.samples.seconds / one.train_seconds for one in made])),
+        "clips_per_class": {name: float(count) for name, count in zip(names, counts, strict=True)},
+        "type": accounts[0]["type"],
+        "sample_s": _span([account["sample_s"] for account in accounts]),
+        "prime_s": _span([account["prime_s"] for account in accounts]),
+        "sample_rates": sorted({rate for account in accounts for rate in account["sample_rates"]}),
+        "reused": float(np.mean([account["reused"] for account in accounts])),
+        "shortfalls": _mean_of_each([account["shortfalls"] for account in accounts]),
+        "notes": list(dict.fromkeys(note for account in accounts for note in account["notes"])),
     }
+
+
+def _span(spreads: Sequence[Mapping[str, float] | None]) -> dict[str, float] | None:
+    """Mean, smallest and largest over folds and trials."""
+    known = [spread for spread in spreads if spread]
+    if not known:
+        return None
+    found = {"min": min(s["min"] for s in known), "max": max(s["max"] for s in known)}
+    return {"mean": float(np.mean([s["mean"] for s in known])), **found}
+
+
+def _mean_of_each(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by name over how many there are; what one lacks counts as none."""
+    names = dict.fromkeys(name for one in values for name in one)
+    return {name: sum(one.get(name, 0.0) for one in values) / len(values) for name in names}

@@ -54,6 +54,10 @@ class Generator:
     uses: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
+    def notes(self) -> list[str]:
+        """What a reader of its results must know, a line each, such as that its weights are not the published ones."""
+        return []
+
     def fit(self, train: Corpus, validation: Corpus, job: Job) -> None:
         """Trains on `train`, selects on `validation`, and leaves in `job.folder` what `generate` needs.
 

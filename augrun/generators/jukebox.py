@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished st
     from augrun.generators.jukebox_sampling import Jukebox as Model
 
 CODES = "codes"  # a folder of unfinished batches; gone at the end
+REMARK = "remark"  # the key of a checkpoint's config.json for what a reader of results must know of it
 DEFAULT = "default"  # the key of `metadata` for classes that it does not name
 _SONG = ("artist", "genre", "total_s", "offset_s")
 _TOKENIZER = ("artists.json", "genres.json", "lyrics.json")
@@ -157,6 +158,11 @@ class Jukebox(Generator):
         if kind != "jukebox":
             raise RequestError(f"{place / 'config.json'}: model_type is {kind}, not jukebox; {mend}")
         return place
+
+    def notes(self) -> list[str]:
+        """What the checkpoint says of itself, as one of random weights does."""
+        remark = json.loads((self.folder() / "config.json").read_text(encoding="utf-8")).get(REMARK)
+        return [str(remark)] if remark else []
 
     def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
         """Continues the primes; see `Generator.generate`.

@@ -9,15 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from augrun.evaluation.results import LABEL_VALIDITY
+from augrun.reports import produced, validity
 from augrun.reports.definition import Definition
 from augrun.reports.tables import DATA, Table
+from augrun.stages import write_text
+
+#: What a comparison prints.
+CONSOLE = "console.txt"
 
 #: More conditions than these make bars too thin to read.
 MOST_BARS = 8
 
 
 def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition: Definition | None = None) -> None:
-    """Writes `tables/comparison.{md,csv,tex,json,txt}` and, per dataset, `figures/per_class_<dataset>.png`.
+    """Writes the tables and figures of a comparison.
+
+    `tables/comparison.{md,csv,tex,json,txt}`; of what was generated `tables/produced.*`, `tables/label_validity.*`, and
+    per dataset the figures `per_class_<dataset>.png`, `generated_confusion_<dataset>.png` and
+    `label_validity_<dataset>.png`. `console.txt` holds what is printed.
 
     Args:
         folder: where.
@@ -27,6 +37,17 @@ def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition:
     """
     results = [(row, json.loads((place / "results.json").read_text(encoding="utf-8"))) for row, place in rows]
     _table(name, results, definition).write(folder / "tables")
+    printed = [folder / "tables" / "comparison.txt"]
+    made = [(row, entry["condition"], entry["generated"]) for row, entry in results if entry["generated"]["clips"]]
+    if made:
+        _produced(name, made, definition).write(folder / "tables", "produced")
+        printed.append(folder / "tables" / "produced.txt")
+    judged = _judged(rows)
+    if judged:
+        validity.write(judged, folder / "tables")
+        write_text(folder / LABEL_VALIDITY, json.dumps(judged, indent=1, ensure_ascii=False))
+        printed.append(folder / "tables" / "label_validity.txt")
+    write_text(folder / CONSOLE, "\n".join(path.read_text(encoding="utf-8") for path in printed))
     datasets = dict.fromkeys((entry["condition"]["dataset"], tuple(entry["classes"])) for _, entry in results)
     for dataset, classes in datasets:
         alike = [
@@ -36,6 +57,28 @@ def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition:
         ]
         if 1 < len(alike) <= MOST_BARS:
             draw(folder / "figures" / f"per_class_{dataset}.png", alike)
+        heard = {row: judged[row] for row, _, _ in alike if row in judged}
+        if heard and len(heard) <= MOST_BARS:
+            note = DATA[alike[0][1]["condition"]["data"]]
+            validity.draw(heard, folder / "figures", f"_{dataset}", note)
+
+
+def _judged(rows: Sequence[tuple[str, Path]]) -> dict[str, dict[str, Any]]:
+    """What the baseline's classifiers say of each row's samples, where there are some."""
+    places = {row: place / LABEL_VALIDITY for row, place in rows}
+    return {row: json.loads(path.read_text(encoding="utf-8")) for row, path in places.items() if path.is_file()}
+
+
+def _produced(
+    name: str, made: Sequence[tuple[str, dict[str, Any], dict[str, Any]]], definition: Definition | None
+) -> Table:
+    """What the generators made, beside what the paper says of theirs."""
+    title = f"{name}: what was generated"
+    if definition is None:
+        return produced.table(title, made)
+    published = {row.name: row.produced for row in definition.rows}
+    notes = definition.footnotes if any(published.values()) else ()
+    return produced.table(title, made, published, notes)
 
 
 def _table(name: str, results: Sequence[tuple[str, dict[str, Any]]], definition: Definition | None) -> Table:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from augrun.errors import AugrunError
+from augrun.errors import AugrunError, RequestError
+from augrun.reports.produced import COLUMNS as PRODUCED
 from augrun.schema import nearest
 
-#: What fills a table's columns: `durations` the hours and clips of each row's corpus, `results` the metrics of each
-#: row's condition, which a sweep over the rows runs.
-KINDS = ("durations", "results")
+#: What fills a table's columns: `durations` the hours and clips of each row's corpus, `samples` what each row's
+#: generator made, `results` the metrics of each row's condition, which a sweep over the rows runs.
+KINDS = ("durations", "samples", "results")
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class RowDefinition:
         name: as the paper calls it.
         overrides: what makes the row's condition, on top of the experiment and under the command line's own.
         published: the published values by column; a column that is left out has none.
+        produced: what is published of the row's samples, by column of `augrun.reports.produced`.
     """
 
     name: str
     overrides: tuple[str, ...]
-    published: Mapping[str, float]
+    published: Mapping[str, Any]
+    produced: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,21 @@ class Definition:
     highlight: Literal["best", "above_reference", "none"] = "none"
     footnotes: tuple[str, ...] = ()
     margin: float = 0.0
+
+    def only(self, names: Sequence[str] | None) -> Definition:
+        """The table with some of its rows, in its own order; None keeps all.
+
+        Raises:
+            RequestError: it has no such row.
+        """
+        if names is None:
+            return self
+        known = [row.name for row in self.rows]
+        for name in names:
+            if name not in known:
+                raise RequestError(f"sweep.rows: {self.name} has no row {name!r}{nearest(name, known)}")
+        kept = tuple(row for row in self.rows if row.name in names)
+        return replace(self, rows=kept, reference=self.reference if self.reference in names else None)
 
     @staticmethod
     def of(name: str, section: Any) -> Definition:
@@ -85,12 +103,13 @@ class Definition:
 def _row(where: str, row: Any, columns: tuple[str, ...]) -> RowDefinition:
     if not isinstance(row, Mapping):
         raise AugrunError(f"{where} is no mapping; it holds name, overrides and published")
-    _require(where, row, ("name", "overrides"), ("published",))
-    published = dict(row.get("published") or {})
-    for column in published:
-        if column not in columns:
-            raise AugrunError(f"{where}.published: no column is called {column!r}{nearest(str(column), list(columns))}")
-    return RowDefinition(str(row["name"]), tuple(map(str, row["overrides"])), published)
+    _require(where, row, ("name", "overrides"), ("published", "produced"))
+    values = {key: dict(row.get(key) or {}) for key in ("published", "produced")}
+    for key, legal in (("published", columns), ("produced", PRODUCED)):
+        for column in values[key]:
+            if column not in legal:
+                raise AugrunError(f"{where}.{key}: no column is called {column!r}{nearest(str(column), list(legal))}")
+    return RowDefinition(str(row["name"]), tuple(map(str, row["overrides"])), **values)
 
 
 def _require(where: str, section: Mapping[str, Any], wanted: tuple[str, ...], also: tuple[str, ...]) -> None:

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from augrun.reports import levels as scale
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 DPI = 120
 INK, FAINT = "#22272e", "#8a929c"
@@ -63,7 +66,14 @@ def _figure(path: Path, size: tuple[float, float], note: str) -> Iterator[Figure
             beside.unlink(missing_ok=True)
 
 
-def confusion(counts: np.ndarray, names: Sequence[str], path: Path, title: str = "Confusion", note: str = "") -> None:
+def confusion(
+    counts: np.ndarray,
+    names: Sequence[str],
+    path: Path,
+    title: str = "Confusion",
+    note: str = "",
+    true: str = "true class",
+) -> None:
     """A confusion matrix: each true class's clips, in per cent of that class, by the class they were taken for.
 
     Args:
@@ -72,35 +82,67 @@ def confusion(counts: np.ndarray, names: Sequence[str], path: Path, title: str =
         path: where the PNG goes.
         title: above the matrix.
         note: in the corner.
+        true: what the rows are.
+    """
+    confusions({title: counts}, names, path, note, true)
+
+
+def confusions(
+    panels: Mapping[str, np.ndarray], names: Sequence[str], path: Path, note: str = "", true: str = "true class"
+) -> None:
+    """Confusion matrices of the same classes on one scale: side by side, many classes one above the other.
+
+    Args:
+        panels: title to counts, shape (classes, classes), true class by row.
+        names: class names.
+        path: where the PNG goes.
+        note: in the corner.
+        true: what the rows are.
     """
     classes = len(names)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    brightest = 100 if classes <= 8 else max(20, 10 * math.ceil(10 * shares.max()))  # many classes, small shares
+    shares = [_shares(counts) for counts in panels.values()]
+    # Many classes have small shares.
+    brightest = 100 if classes <= 8 else max(20, 10 * math.ceil(10 * max(share.max() for share in shares)))
     side = min(3.2 + 0.62 * classes, 4.5 + 0.2 * classes)
-    with _figure(path, (side + 0.9, side), note) as figure:
-        axes = figure.subplots()
-        image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=brightest)
-        size = 9 if classes <= 20 else 6.5
-        axes.set_xticks(range(classes), names, rotation=90 if classes > 12 else 35, fontsize=size)
-        if classes <= 12:
-            for label in axes.get_xticklabels():
-                label.set_horizontalalignment("right")
-                label.set_rotation_mode("anchor")
-        axes.set_yticks(
-            range(classes), [f"{name} ({int(n)})" for name, n in zip(names, totals[:, 0], strict=True)], fontsize=size
-        )
-        axes.set(xlabel="taken for", ylabel="true class (clips)", title=title)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        if classes <= 16:
-            for row, column in np.ndindex(classes, classes):
-                shade = "white" if 100 * shares[row, column] > 0.6 * brightest else INK
-                text = f"{100 * shares[row, column]:.0f}" if totals[row, 0] else "–"
-                axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if classes <= 8 else 7)
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02)
-        bar.set_label("% of the true class")
+    down = len(panels) if classes > 12 else 1
+    across = len(panels) // down
+    with _figure(path, (side * across + 0.9, side * down), note) as figure:
+        grid = np.atleast_1d(figure.subplots(down, across)).ravel()
+        for place, (axes, share, (title, counts)) in enumerate(zip(grid, shares, panels.items(), strict=True)):
+            image = _matrix(axes, share, counts.sum(axis=1), names, brightest)
+            axes.set(xlabel="taken for", ylabel=f"{true} (clips)" if place % across == 0 else "", title=title)
+        bar = figure.colorbar(image, ax=list(grid), shrink=0.6 / down, aspect=30, pad=0.02)
+        bar.set_label(f"% of the {true}")
         bar.outline.set_visible(False)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Each row over its sum; zeros where that is none."""
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+
+def _matrix(axes: Axes, shares: np.ndarray, totals: np.ndarray, names: Sequence[str], brightest: float) -> Any:
+    """One matrix of shares, with its names and, where they are few, its figures in per cent."""
+    classes = len(names)
+    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=brightest)
+    size = 9 if classes <= 20 else 6.5
+    axes.set_xticks(range(classes), names, rotation=90 if classes > 12 else 35, fontsize=size)
+    if classes <= 12:
+        for label in axes.get_xticklabels():
+            label.set_horizontalalignment("right")
+            label.set_rotation_mode("anchor")
+    axes.set_yticks(
+        range(classes), [f"{name} ({int(n)})" for name, n in zip(names, totals, strict=True)], fontsize=size
+    )
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if classes <= 16:
+        for row, column in np.ndindex(classes, classes):
+            shade = "white" if 100 * shares[row, column] > 0.6 * brightest else INK
+            text = f"{100 * shares[row, column]:.0f}" if totals[row] else "–"
+            axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if classes <= 8 else 7)
+    return image
 
 
 def per_class(
@@ -253,45 +295,65 @@ def spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path, note: str 
         path: where the PNG goes.
         note: in the corner.
     """
-    from augrun import audio
-    from augrun.features.logmel import LogMel
-
-    rate = 16000
-    mel = LogMel(
-        rate, 1024, 256, 1024, 96, 30.0, 8000.0, symmetric=False, scale="db10", floor_db=-100.0, resampling="sinc"
-    )
     with _figure(path, (8.5, 0.7 + 1.75 * len(pairs)), note) as figure:
         grid = np.atleast_2d(figure.subplots(len(pairs), 2, sharey=True))
         image = None
         for axes, (name, *files) in zip(grid, pairs, strict=True):
-            matrices = [mel.transform(audio.read(file, rate)) for file in files]
+            matrices = [scale.levels(file) for file in files]
             peak = max(float(matrix.max()) for matrix in matrices)
-            longest = max(len(matrix) for matrix in matrices) * mel.seconds_per_frame
+            longest = max(len(matrix) for matrix in matrices) * scale.FRAME_S
             for one, matrix, what in zip(axes, matrices, ("prime", "sample"), strict=True):
-                seconds = len(matrix) * mel.seconds_per_frame
-                extent = (0.0, seconds, -0.5, mel.bands - 0.5)
-                image = one.imshow(
-                    matrix.T - peak, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-70, vmax=0
-                )
-                one.set_xlim(0, longest)
-                one.set_facecolor("#f3f4f6")  # beyond the end there is no silence, but nothing
-                one.set_title(f"{name}: {what}", fontsize=9)
-                one.spines[:].set_visible(False)
-            _frequency_ticks(axes[0], mel.bands, mel.f_min, mel.f_max)
+                image = _spectrogram(one, matrix - peak, longest, f"{name}: {what}")
+            _frequency_ticks(axes[0])
         for one in grid[-1]:
             one.set_xlabel("seconds")
         if image is not None:
-            bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 2 / len(pairs)), aspect=25, pad=0.01)
-            bar.set_label("dB below the loudest")
-            bar.outline.set_visible(False)
+            _level_bar(figure, image, grid, min(1.0, 2 / len(pairs)))
 
 
-def _frequency_ticks(axes: Axes, bands: int, low: float, high: float) -> None:
-    """Ticks in Hz on an axis of mel bands (Slaney's scale)."""
+def spectrogram(
+    matrix: np.ndarray, path: Path, title: str, longest: float = 0.0, prime_end_s: float = 0.0, note: str = ""
+) -> None:
+    """One sound's spectrogram.
 
-    def to_mel(hz: float) -> float:
-        return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000) / math.log(6.4)
+    Args:
+        matrix: the levels that `augrun.reports.levels` gives, less that of the loudest; shape (frames, bands), dB.
+        path: where the PNG goes.
+        title: above the picture.
+        longest: how far the axis of time goes, in seconds; no less than the sound.
+        prime_end_s: where a line says that the prime ends, in seconds; 0 draws none.
+        note: in the corner.
+    """
+    with _figure(path, (6.0, 2.3), note) as figure:
+        axes = figure.subplots()
+        image = _spectrogram(axes, matrix, max(longest, len(matrix) * scale.FRAME_S), title)
+        _frequency_ticks(axes)
+        axes.set_xlabel("seconds")
+        if prime_end_s > 0:
+            axes.axvline(prime_end_s, color="white", linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.text(prime_end_s, scale.BANDS - 3, " prime ends", color="white", fontsize=8, va="top")
+        _level_bar(figure, image, axes, 1.0)
 
-    wanted = (250, 1000, 4000)
-    places = [(to_mel(hz) - to_mel(low)) / (to_mel(high) - to_mel(low)) * (bands + 1) - 1 for hz in wanted]
-    axes.set_yticks(places, ["250 Hz", "1 kHz", "4 kHz"])
+
+def _spectrogram(axes: Axes, matrix: np.ndarray, longest: float, title: str) -> AxesImage:
+    """Draws levels, shape (frames, bands) in dB below the loudest, on an axis of `longest` seconds."""
+    extent = (0.0, len(matrix) * scale.FRAME_S, -0.5, scale.BANDS - 0.5)
+    image = axes.imshow(
+        matrix.T, origin="lower", aspect="auto", extent=extent, cmap=scale.COLOURS, vmin=scale.LOWEST_DB, vmax=0
+    )
+    axes.set_xlim(0, longest)
+    axes.set_facecolor("#f3f4f6")  # beyond the end there is no silence, but nothing
+    axes.set_title(title, fontsize=9, parse_math=False)  # a class may have a $ in its name
+    axes.spines[:].set_visible(False)
+    return image
+
+
+def _level_bar(figure: Figure, image: AxesImage, axes: Any, shrink: float) -> None:
+    bar = figure.colorbar(image, ax=axes, shrink=shrink, aspect=25, pad=0.01)
+    bar.set_label("dB below the loudest")
+    bar.outline.set_visible(False)
+
+
+def _frequency_ticks(axes: Axes) -> None:
+    places = scale.frequency_places()
+    axes.set_yticks(list(places.values()), list(places))

@@ -173,7 +173,7 @@ def text(table: Table) -> str:
 
 def _by_row(table: Table) -> RichTable:
     """Bare figures: a line of published and one of measured values for each row."""
-    grid = _bare_grid(["", "", *table.columns], 2, padding=(0, 1, 0, 0))
+    grid = _bare_grid(["", "", *map(_in_two_lines, table.columns)], 2, padding=(0, 1, 0, 0))
     for row in table.rows:
         if grid.row_count:
             grid.add_row()
@@ -183,6 +183,15 @@ def _by_row(table: Table) -> RichTable:
             name = ""
         grid.add_row(name, "measured", *(table.shown(row.measured[column]["mean"]) for column in table.columns))
     return grid
+
+
+def _in_two_lines(heading: str) -> str:
+    """A heading broken at the space nearest its middle, so that many columns fit a console."""
+    spaces = [place for place, char in enumerate(heading) if char == " "]
+    if len(heading) <= 10 or not spaces:
+        return heading
+    middle = min(spaces, key=lambda place: abs(place - len(heading) / 2))
+    return f"{heading[:middle]}\n{heading[middle + 1 :]}"
 
 
 def _bare_grid(headings: Sequence[str], left: int, padding: tuple[int, ...] = (0, 1)) -> RichTable:
@@ -216,6 +225,6 @@ def _figures(table: Table, row: Row, column: str) -> list[str]:
     mean = number(values["mean"]) + (_spread(table, values["std"]) if values["mean"] is not None else "")
     marked = "* " + mean if table.stands_out(row, column) else mean
     p = number(values.get("p")) if values.get("p") is not None else ""
-    published = number(row.published[column]) if _is_published(table, column) else ""
+    published = table.shown(row.published[column]) if _is_published(table, column) else ""
     interval = _interval(row, column) if values["ci_low"] is not None else ""
     return [marked, interval, signed(table.difference(row, column)), p, published]

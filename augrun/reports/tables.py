@@ -29,6 +29,9 @@ DATA = {
 }
 NOTHING = "–"
 
+#: What a cell holds: of bare figures some are words, such as `Primed`.
+Figure = float | int | str | None
+
 
 @dataclass(frozen=True)
 class Row:
@@ -37,7 +40,8 @@ class Row:
     Attributes:
         name: the row's name.
         condition: its choices, as in `results.json`.
-        measured: for each column `mean`, `std`, `n`, `ci_low`, `ci_high` and `p`, null where there is none.
+        measured: for each column `mean`, `std`, `n`, `ci_low`, `ci_high` and `p`, null where there is none. Where
+            figures are bare, `mean` may be a word.
         published: for each column the published value, null where there is none.
         fingerprint: of the condition.
         baseline: the fingerprint of the same condition without a generator.
@@ -45,8 +49,8 @@ class Row:
 
     name: str
     condition: Mapping[str, Any]
-    measured: Mapping[str, Mapping[str, float | None]]
-    published: Mapping[str, float | None]
+    measured: Mapping[str, Mapping[str, Any]]
+    published: Mapping[str, Figure]
     fingerprint: str = ""
     baseline: str = ""
 
@@ -145,8 +149,10 @@ class Table:
         """Whether figures are bare: counted or added up, not means over trials with a spread and a number."""
         return all(values["n"] is None for row in self.rows for values in row.measured.values())
 
-    def shown(self, value: float | None) -> str:
-        """A figure as this table shows it; whole numbers as such."""
+    def shown(self, value: Figure) -> str:
+        """A figure as this table shows it; whole numbers and words as such."""
+        if isinstance(value, str):
+            return value
         return f"{value:,}" if self.plain and isinstance(value, int) else number(value, self.digits)
 
     def reference_of(self, row: Row) -> Row | None:
@@ -284,7 +290,8 @@ def _provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, A
         lines.append(f"1 trial, hence no spread over trials and no interval{mean_of}.")
     else:
         lines.append(f"Mean ± standard deviation over {trials}, with Student's interval{mean_of}.")
-    return lines
+    told = [(row, note) for row, result in results for note in (result.get("generated") or {}).get("notes", ())]
+    return lines + [f"{row}: {note}" for row, note in told]
 
 
 def _counted(what: str, counts: Sequence[int]) -> str:

@@ -138,3 +138,26 @@ def test_importing_needs_no_matplotlib_and_drawing_no_display() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"})
+
+
+@pytest.mark.parametrize(("classes", "down"), [(4, 1), (56, 3)])
+def test_confusions_share_a_scale_and_have_readable_ticks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: int, down: int
+) -> None:
+    """Three generators: four classes side by side, 56 one above the other, each name as high as its row."""
+    drawn: list[tuple[matplotlib.axes.Axes, dict]] = []
+    real = matplotlib.axes.Axes.imshow
+    monkeypatch.setattr(
+        matplotlib.axes.Axes, "imshow", lambda self, x, **kw: drawn.append((self, kw)) or real(self, x, **kw)
+    )
+    panels = {name: np.ones((classes, classes)) + k * np.eye(classes) for k, name in enumerate(("one", "two", "three"))}
+    figures.confusions(panels, [f"class {k}" for k in range(classes)], tmp_path / "c.png", true="class it is for")
+    assert len(drawn) == 3
+    assert len({options["vmax"] for _, options in drawn}) == 1
+    rows = {round(axes.get_position().y0, 2) for axes, _ in drawn}
+    assert len(rows) == down
+    height = pixels(tmp_path / "c.png").shape[0]
+    for axes, _ in drawn:
+        assert [label.get_text() for label in axes.get_xticklabels()] == [f"class {k}" for k in range(classes)]
+        row = axes.get_position().height * height / classes  # pixels of one class
+        assert axes.get_xticklabels()[0].get_fontsize() * figures.DPI / 72 <= 1.2 * row

@@ -1,0 +1,292 @@
+"""A condition's plan: its corpora, folds and trials, and every stage by name, before any work.
+
+Every step with a cost is a stage: it has a fingerprint before it has a result, so that the whole way is known,
+and what is done already is found, before anything heavy is imported. `augrun.condition` does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from augrun import schema
+from augrun.code import code_digest, describe
+from augrun.corpora.corpus import Corpus
+from augrun.evaluation.results import trial_seed
+from augrun.features.segments import Segments
+from augrun.job import Hardware
+from augrun.policies import Needs
+from augrun.protocols.base import Fold
+from augrun.recordings import Recordings, build, real_root
+from augrun.stages import Stage, Store
+
+#: The groups that make a condition, in the order of a run's name.
+CONDITION = ("dataset", "generator", "policy", "classifier", "protocol", "representation")
+
+#: The baseline's generator, as conf/generator/none.yaml has it.
+NO_GENERATOR = {"_target_": "augrun.generators.none.NoGenerator", "name": "none"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fold and trial of a condition, as stages yet to be done or found.
+
+    Attributes:
+        fold: the corpus, parted.
+        trial: from 0.
+        seed: of the trial.
+        generator: the fold's generator; None where nothing is trained.
+        samples: what it makes; None for the baseline.
+        classifier: trained on what the policy composes of both.
+        predictions: its scores on the validation and test parts.
+        judged: the baseline's classifier's scores on the samples; None without samples, or without a baseline.
+    """
+
+    fold: Fold
+    trial: int
+    seed: int
+    generator: Stage | None
+    samples: Stage | None
+    classifier: Stage
+    predictions: Stage
+    judged: Stage | None
+
+    @property
+    def title(self) -> str:
+        return f"fold {self.fold.name}, trial {self.trial + 1}"
+
+
+class Plan:
+    """What a condition will do, from its resolved configuration.
+
+    Attributes:
+        config: plain data, as `augrun.experiment.resolve` leaves it.
+        store: where stages live.
+        hardware: where to compute.
+    """
+
+    def __init__(self, config: Mapping[str, Any], store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.hardware: Hardware = build(config["trainer"])
+
+    @cached_property
+    def recordings(self) -> Recordings:
+        """The recorded corpora by role."""
+        return Recordings(self.config, self.store, self.hardware)
+
+    @property
+    def corpus(self) -> Corpus:
+        """The recorded clips of the dataset."""
+        return self.recordings.corpus()
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The corpus, parted by the protocol."""
+        others = self.others("protocol")
+        folds: list[Fold] = build(self.config["protocol"]).folds(self.corpus, self.config["seed"], **others)
+        for fold in folds:  # what cannot be voted on is refused before any work
+            fold.validation.by_utterance()
+            fold.test.by_utterance()
+        return folds
+
+    def others(self, group: str) -> dict[str, Corpus]:
+        """The corpora in other roles that a component uses."""
+        return {role: self.recordings.corpus(role) for role in schema.uses(self.config[group])}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The condition, as `results.json` and the tags have it."""
+        names = {group: str(self.config[group].get("name")) for group in CONDITION}
+        if not self.generates:
+            names["policy"] = "none"  # nothing is generated, so no policy makes a difference
+        if self.tested is not None:
+            names["dataset"] += f"_to_{self.tested.name}"
+        return {**names, "scale": self.config["scale"], "data": self._data}
+
+    @property
+    def tested(self) -> Corpus | None:
+        """The other corpus that clips are tested on, where the protocol has one."""
+        return self.others("protocol").get("target")
+
+    @property
+    def _data(self) -> str:
+        """What the corpora are: one stand-in makes all of it a stand-in's result."""
+        kinds = {self.recordings.corpus(role).data for role in self.recordings.roles}
+        return next(kind for kind in ("standin", "other", "published") if kind in kinds)
+
+    @property
+    def generates(self) -> bool:
+        return describe(self.config["generator"]["_target_"]).constants.get("domain") is not None
+
+    @property
+    def needs(self) -> Needs:
+        """What the generator wants of a request."""
+        constants = describe(self.config["generator"]["_target_"]).constants
+        settings = schema.settings_of(self.config["generator"])
+        sample = settings.get("sample_s")
+        prime = settings.get("prime_s", sample)
+        return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")))
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every fold and trial, trial by trial."""
+        return [self._cell(fold, trial) for trial in range(self.config["trials"]["count"]) for fold in self.folds]
+
+    def _cell(self, fold: Fold, trial: int) -> Cell:
+        seed = trial_seed(self.config["seed"], trial)
+        generator = samples = None
+        recorded = {"train": fold.train.digest, "validation": fold.validation.digest}
+        others = {role: corpus.digest for role, corpus in self.others("generator").items()} if self.generates else {}
+        if self.generates:
+            if self._constant("generator", "trained"):
+                first = trial_seed(self.config["seed"], 0)
+                reseed = self.config["trials"]["reseed_generator"]
+                generator = self._stage(
+                    "generator", recorded | others, seed=seed if reseed else first, settings=self._trained("generator")
+                )
+            made_from = (
+                {"train": fold.train.digest} | others | ({"generator": generator.fingerprint} if generator else {})
+            )
+            plan = {**schema.settings_of(self.config["generator"]), "policy": self._drawn}
+            samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
+        composition = self.config["policy"].get("composition", "both")
+        fed = recorded | ({"samples": samples.fingerprint} if samples else {})
+        settings = {**self._trained("classifier"), "representation": self._seen}
+        if samples:
+            settings |= {"composition": composition, "composed_by": self._drawn["code"]}
+        classifier = self._stage("classifier", fed, seed=seed, settings=settings)
+        asked = {"classifier": classifier.fingerprint, "test": fold.test.digest, "validation": fold.validation.digest}
+        predictions = self._stage("predictions", asked, group="classifier", settings=self._decided)
+        judged = self._judged(fold, trial, samples)
+        return Cell(fold, trial, seed, generator, samples, classifier, predictions, judged)
+
+    def _judged(self, fold: Fold, trial: int, samples: Stage | None) -> Stage | None:
+        """What the baseline's classifier says of the samples (Godwin et al. 2021, section VI)."""
+        if samples is None or self.baseline is None:
+            return None
+        asked = {"classifier": self.baseline.cell(fold, trial).classifier.fingerprint, "samples": samples.fingerprint}
+        return self._stage("judged", asked, group="classifier", settings=self._decided)
+
+    @cached_property
+    def _decided(self) -> dict[str, Any]:
+        """What scores depend on beside the classifier and the clips."""
+        by = code_digest("augrun.evaluation.decisions")
+        return {"representation": self._seen, "vote": self.segments.vote, "by": by}
+
+    def cell(self, fold: Fold, trial: int) -> Cell:
+        """The cell of a fold and trial."""
+        return next(cell for cell in self.cells if (cell.fold.name, cell.trial) == (fold.name, trial))
+
+    @cached_property
+    def baseline(self) -> Self | None:
+        """The same condition without a generator; None for that itself, and where no baseline is wanted."""
+        return type(self)(baseline_of(self.config), self.store) if self.generates and self.config["baseline"] else None
+
+    def _stage(
+        self,
+        kind: str,
+        inputs: Mapping[str, str],
+        *,
+        seed: int | None = None,
+        group: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        section = self.config[group or kind]
+        return self.store.stage(
+            kind,
+            settings=schema.settings_of(section) if settings is None else settings,
+            inputs=inputs,
+            code=describe(section["_target_"]).module,
+            version=describe(section["_target_"]).constants.get("version", 1),
+            seed=seed,
+        )
+
+    def _trained(self, group: str) -> dict[str, Any]:
+        """A trained component's settings, and the precision it trains with: that changes results, devices do not."""
+        return {**schema.settings_of(self.config[group]), "precision": self.hardware.precision}
+
+    @cached_property
+    def _drawn(self) -> dict[str, Any]:
+        """What requests depend on beside the generator: the policy, its code, what reads samples back."""
+        section = self.config["policy"]
+        settings = schema.settings_of(section)
+        settings.pop("composition", None)  # what is done with the samples afterwards makes no other samples
+        module = describe(section["_target_"]).module
+        code = [code_digest(module), code_digest("augrun.samples")]
+        return {**settings, "code": code, "version": describe(section["_target_"]).constants.get("version", 1)}
+
+    def _constant(self, group: str, name: str) -> Any:
+        return describe(self.config[group]["_target_"]).constants.get(name)
+
+    @cached_property
+    def representation_settings(self) -> dict[str, Any]:
+        """What the features of a clip depend on, beside the clip."""
+        section = self.config["representation"]
+        known = describe(section["_target_"])
+        return {
+            **schema.settings_of(section),
+            "max_frames": self._max_frames,
+            "code": code_digest(known.module),
+            "version": known.constants.get("version", 1),
+        }
+
+    @property
+    def _max_frames(self) -> int | None:
+        """What is kept of a clip's features: all of them where segments are cut."""
+        return None if self.segments.seconds is not None else self.config["dataset"].get("input_frames")
+
+    @cached_property
+    def segments(self) -> Segments:
+        """How clips are cut and voted on."""
+        return Segments(**self.config["segments"])
+
+    @property
+    def _seen(self) -> dict[str, Any]:
+        """What a classifier's input depends on, beside the clip."""
+        if self.segments.seconds is None:
+            return self.representation_settings
+        cut = {"seconds": self.segments.seconds, "hop": self.segments.hop, "rest": self.segments.rest}
+        return {**self.representation_settings, "segments": {**cut, "code": code_digest("augrun.features.segments")}}
+
+    def _features_of(self, inputs: Mapping[str, str]) -> Stage:
+        return self._stage("features", inputs, group="representation", settings=self.representation_settings)
+
+    @property
+    def used(self) -> list[str]:
+        """Stages that the results' fingerprints do not name, but that would be missed: features, the stand-in."""
+        named = [{"corpus": corpus.digest} for corpus in self._parted]
+        named += [{"samples": cell.samples.fingerprint} for cell in self.cells if cell.samples]
+        used = [self._features_of(inputs).fingerprint for inputs in named]
+        roles = [role for role in self.recordings.roles if real_root(self.config, role) is None]
+        return used + [self.recordings.standin(role).fingerprint for role in roles]
+
+    @property
+    def _parted(self) -> list[Corpus]:
+        """The corpora whose clips are in the folds."""
+        return [self.corpus] if self.tested is None else [self.corpus, self.tested]
+
+    @cached_property
+    def stage(self) -> Stage:
+        """The whole condition: the stage that holds its results."""
+        inputs = {f"{cell.fold.name}/{cell.trial}": cell.predictions.fingerprint for cell in self.cells}
+        for cell in self.cells:
+            further = {"samples": cell.samples, "judged": cell.judged}
+            inputs |= {f"{kind}/{cell.fold.name}/{cell.trial}": s.fingerprint for kind, s in further.items() if s}
+        settings = {"names": self.names, "confidence": self.config["confidence"], "seed": self.config["seed"]}
+        return self.store.stage("condition", settings=settings, inputs=inputs, code="augrun.record")
+
+    @property
+    def title(self) -> str:
+        """The condition in one word a group."""
+        return "/".join(self.names[group] for group in CONDITION[:4])
+
+
+def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same condition's configuration without a generator."""
+    needed = schema.uses(config["protocol"])  # what only the generator used is no part of it
+    roles = {role: config[role] for role in schema.ROLES if role in config and role in needed}
+    others = {key: value for key, value in config.items() if key not in schema.ROLES}
+    return {**others, **roles, "generator": dict(NO_GENERATOR)}
