@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from augrun.corpora.corpus import Corpus
+import numpy as np
+
+from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.errors import RequestError
 from augrun.evaluation.results import PREDICTIONS, Judged, Left, Made, Scored
 from augrun.job import Job
@@ -26,25 +28,25 @@ class Condition(Plan):
         """Lets each component that has work to do look for what it needs (weights, programs) first.
 
         Args:
-            groups: `generator`, `classifier`, or both.
+            groups: of `generator` and `classifier`; both by default.
 
         Raises:
             RequestError: something is missing, or the corpus has no sound for a generator that wants it.
         """
         spectra = self.corpus.clips["path"].str.endswith(".npy").sum()
-        if spectra and self._constant("generator", "domain") == "waveform":
+        if spectra and self.domain == "waveform":
             raise RequestError(
                 f"generator={self.names['generator']} works on sound, but {spectra} of {len(self.corpus)} clips of "
                 f"{self.recordings.root()} are spectrograms (.npy); give a dataset.root that has the audio"
             )
         if spectra:
-            build(self.config["representation"]).check_official()
+            build(self.representation).check_official()
         asked: dict[str, list[Stage | None]] = {
             "generator": [cell.generator or cell.samples for cell in self.cells],
             "classifier": [cell.classifier for cell in self.cells],
         }
         for group, stages in asked.items():
-            if group in groups and any(stage is not None and not stage.done for stage in stages):
+            if group in (groups or asked) and any(stage is not None and not stage.done for stage in stages):
                 component = build(self.config[group])
                 if hasattr(component, "check"):
                     component.check()
@@ -57,7 +59,10 @@ class Condition(Plan):
         def fit(folder: Path) -> None:
             generator = build(self.config["generator"])
             job = self._job(folder, cell.generator, "training")
-            generator.fit(cell.fold.train, cell.fold.validation, job, **self.others("generator"))
+            parts: list[Any] = [cell.fold.train, cell.fold.validation]
+            if self.domain != "waveform":
+                parts = [self.recorded(part)[0] for part in parts]
+            generator.fit(*parts, job, **self.others("generator"))
 
         return cell.generator.get(fit, f"{self.config['generator']['name']}: training, {cell.title}")
 
@@ -73,13 +78,30 @@ class Condition(Plan):
         def generate(folder: Path) -> dict[str, Any]:
             generator = build(self.config["generator"])
             policy = build(self.config["policy"])
-            plan = policy.plan(cell.fold.train, self.needs, cell.seed)
+            plan = policy.plan(cell.fold.train, self.needs, cell.seed, self._units(cell.fold.train))
             job, names = self._job(folder, cell.samples, "generating"), cell.fold.train.label_set.names
             generator.generate(plan.requests, names, fitted, job, **self.others("generator"))
-            return samples.commit(folder, plan, name, self.needs) | {"notes": generator.notes()}
+            if self.domain == "waveform":
+                summary = samples.commit(folder, plan, name, self.needs)
+            else:
+                summary = samples.commit_features(folder, plan, name, self.needs, self._seconds_of)
+            return summary | {"notes": generator.notes()}
 
         folder = cell.samples.get(generate, f"{name}: generating, {cell.title}")
         return samples.load(folder, name, cell.fold.train)
+
+    def _units(self, train: Corpus) -> Any:
+        """How many examples each clip is for the generator; None where that is one."""
+        if self.domain == "waveform" or self.segments.seconds is None:
+            return None
+        _, rows = self.recorded(train)
+        return np.bincount(rows, minlength=len(train))
+
+    def _seconds_of(self, frames: int) -> float:
+        """Seconds of an example of so many frames."""
+        if self.segments.seconds is not None and frames == self.segments.frames:
+            return self.segments.seconds
+        return frames * float(build(self.representation).seconds_per_frame)
 
     def features(self, corpus: Corpus, inputs: Mapping[str, str], title: str) -> Any:
         """The features of a corpus's clips, in its order."""
@@ -88,7 +110,7 @@ class Condition(Plan):
         stage = self._features_of(inputs)
 
         def extract(folder: Path) -> None:
-            build(self.config["representation"]).extract(corpus, folder, self.hardware, self._max_frames, title=title)
+            build(self.representation).extract(corpus, folder, self.hardware, self._max_frames, title=title)
 
         return Features.open(stage.get(extract, title))
 
@@ -109,7 +131,12 @@ class Condition(Plan):
 
     def made_features(self, cell: Cell, samples: Corpus) -> Any:
         """The features of a cell's samples."""
+        from augrun import samples as stored
+        from augrun.features.cache import Features
+
         assert cell.samples is not None
+        if self.domain != "waveform":
+            return Features.open(cell.samples.folder / stored.FEATURES)
         inputs = {"samples": cell.samples.fingerprint}
         return self.features(samples, inputs, f"{samples.name}: features, {cell.title}")
 
@@ -117,24 +144,41 @@ class Condition(Plan):
         """Clips as the classifier sees them, whole or in segments, and the row of the clip that each is from."""
         from augrun.classifiers.base import Examples
 
-        frame = None if self.segments.seconds is None else build(self.config["representation"]).seconds_per_frame
+        frame = None if self.segments.seconds is None else build(self.representation).seconds_per_frame
         cut, rows = self.segments.cut(features, frame)
-        return Examples(cut, part.targets()[rows], part.label_set.multilabel), rows
+        return Examples(cut, part.targets()[rows], part.label_set.multilabel, part.label_set.names), rows
+
+    def recorded(self, part: Corpus) -> tuple[Any, Any]:
+        """Recorded clips as the classifier sees them, and the row of the clip that each is from."""
+        return self.examples(part, self.whole(part))
+
+    def heard(self, cell: Cell, samples: Corpus) -> tuple[Any, Any]:
+        """A cell's samples as the classifier sees them, and the row of the sample that each is from."""
+        from augrun.classifiers.base import Examples
+
+        features = self.made_features(cell, samples)
+        if self.domain == "waveform":
+            return self.examples(samples, features)
+        label_set = samples.label_set  # what makes features makes them as the classifier wants them
+        return Examples(features, samples.targets(), label_set.multilabel, label_set.names), np.arange(len(samples))
 
     def training_set(self, cell: Cell) -> Any:
         """What the classifier is trained on: recorded and generated clips, as the policy has it."""
-        from augrun.features.cache import Features
+        from augrun.classifiers.base import Examples
 
-        recorded, samples = self.whole(cell.fold.train), self.generated(cell)
-        if samples is None:
-            return self.examples(cell.fold.train, recorded)[0]
-        made = self.made_features(cell, samples)
-        both = Corpus.concatenate([cell.fold.train, samples])
-        features = Features.concatenate([recorded, made])
-        composed = build(self.config["policy"]).compose(cell.fold.train, samples)
-        places = {clip: row for row, clip in enumerate(both.clips["clip_id"])}
-        rows = [places[clip] for clip in composed.clips["clip_id"]]
-        return self.examples(composed, features.select(rows))[0]
+        recorded, samples = self.thinned(cell.fold, cell.seed), self.generated(cell)
+        if samples is None or cell.samples is None or not len(samples):
+            return self.recorded(recorded)[0]
+        from augrun.samples import replaced
+
+        composed = build(self.config["policy"]).compose(recorded, samples, replaced(cell.samples.folder))
+        from_recordings = (composed.clips["origin"] == RECORDED).to_numpy()
+        parts = []
+        if from_recordings.any():
+            parts.append(self.recorded(composed.select(from_recordings))[0])
+        if not from_recordings.all():
+            parts.append(self.heard(cell, samples)[0])
+        return Examples.concatenate(parts)
 
     def classified(self, cell: Cell) -> Path:
         """The trained classifier of a fold and trial."""
@@ -143,7 +187,7 @@ class Condition(Plan):
 
         def fit(folder: Path) -> None:
             job = self._job(folder, cell.classifier, "training")
-            validation, _ = self.examples(cell.fold.validation, self.whole(cell.fold.validation))
+            validation, _ = self.recorded(cell.fold.validation)
             build(self.config["classifier"]).fit(self.training_set(cell), validation, job)
 
         return cell.classifier.get(fit, f"{self.config['classifier']['name']}: training, {cell.title}")
@@ -158,7 +202,7 @@ class Condition(Plan):
             job = self._job(folder, cell.predictions, "predicting")
             content: dict[str, Any] = {}
             for name, part in (("validation", cell.fold.validation), ("test", cell.fold.test)):
-                examples, rows = self.examples(part, self.whole(part))
+                examples, rows = self.recorded(part)
                 scores = classifier.predict(examples.features, fitted, job)
                 content |= decisions.content(name, part, scores, rows, self.segments.vote)
             decisions.write(folder / PREDICTIONS, content)
@@ -176,7 +220,7 @@ class Condition(Plan):
         generated samples."
         """
         samples = self.generated(cell)
-        if cell.judged is None or samples is None or self.baseline is None:
+        if cell.judged is None or samples is None or self.baseline is None or not len(samples):
             return None
         heard = self.baseline.cell(cell.fold, cell.trial)
 
@@ -185,7 +229,7 @@ class Condition(Plan):
 
             assert self.baseline is not None and samples is not None
             fitted = self.baseline.classified(heard)
-            examples, rows = self.examples(samples, self.made_features(cell, samples))
+            examples, rows = self.heard(cell, samples)
             job = self._job(folder, cell.judged, "predicting")
             scores = build(self.config["classifier"]).predict(examples.features, fitted, job)
             decisions.write(
@@ -205,7 +249,21 @@ class Condition(Plan):
     def left(self, cell: Cell) -> Left:
         """All that a fold and trial leave behind."""
         history = self.classified(cell) / "history.json"
-        return Left(self.scored(cell), history, self.made(cell), self.judged(cell))
+        return Left(self.scored(cell), history, self.fitted(cell), self.made(cell), self.judged(cell))
+
+    def spectra(self, cell: Cell) -> dict[str, Any]:
+        """Recorded and generated examples of every class, of a generator that makes features; else nothing."""
+        samples = self.generated(cell)
+        if samples is None or self.domain != "logmel" or not len(samples):
+            return {}
+        from augrun.reports.spectra import pick
+
+        names = samples.label_set.names
+        recorded, rows = self.recorded(cell.fold.train)
+        labels = cell.fold.train.first_labels()[rows]
+        made = self.heard(cell, samples)[0].features
+        pictures = (pick(recorded.features, labels, len(names)), pick(made, samples.first_labels(), len(names)))
+        return {"classes": names, **dict(zip(("recorded", "generated"), pictures, strict=True))}
 
     def _job(self, folder: Path, stage: Stage | None, doing: str) -> Job:
         seed = (stage.content.get("seed") if stage else None) or 0

@@ -98,6 +98,7 @@ def record(condition: Condition) -> Path:
             condition.config,
             [condition.left(cell) for cell in condition.cells],
             condition.corpus,
+            condition.spectra(condition.cells[0]),
         )
 
     return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)

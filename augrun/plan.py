@@ -17,7 +17,7 @@ from augrun.corpora.corpus import Corpus
 from augrun.evaluation.results import trial_seed
 from augrun.features.segments import Segments
 from augrun.job import Hardware
-from augrun.policies import Needs
+from augrun.policies.base import Needs
 from augrun.protocols.base import Fold
 from augrun.recordings import Recordings, build, real_root
 from augrun.stages import Stage, Store
@@ -25,8 +25,11 @@ from augrun.stages import Stage, Store
 #: The groups that make a condition, in the order of a run's name.
 CONDITION = ("dataset", "generator", "policy", "classifier", "protocol", "representation")
 
-#: The baseline's generator, as conf/generator/none.yaml has it.
-NO_GENERATOR = {"_target_": "augrun.generators.none.NoGenerator", "name": "none"}
+#: The baseline's choices, as conf/generator/none.yaml and conf/policy/none.yaml have them.
+BASELINE = {
+    "generator": {"_target_": "augrun.generators.none.NoGenerator", "name": "none"},
+    "policy": {"_target_": "augrun.policies.recordings.Recordings", "name": "none", "composition": "recorded"},
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Plan:
     def names(self) -> dict[str, str]:
         """The condition, as `results.json` and the tags have it."""
         names = {group: str(self.config[group].get("name")) for group in CONDITION}
-        if not self.generates:
+        if not self.generates and not self.thins:
             names["policy"] = "none"  # nothing is generated, so no policy makes a difference
         if self.tested is not None:
             names["dataset"] += f"_to_{self.tested.name}"
@@ -119,7 +122,17 @@ class Plan:
 
     @property
     def generates(self) -> bool:
-        return describe(self.config["generator"]["_target_"]).constants.get("domain") is not None
+        return self.domain is not None
+
+    @property
+    def thins(self) -> bool:
+        """Whether the policy leaves recorded clips out of the training set."""
+        return bool(self._constant("policy", "thins"))
+
+    @property
+    def domain(self) -> str | None:
+        """What the generator makes: `waveform`, or features of clips as the classifier sees them."""
+        return self._constant("generator", "domain")
 
     @property
     def needs(self) -> Needs:
@@ -144,16 +157,18 @@ class Plan:
             if self._constant("generator", "trained"):
                 first = trial_seed(self.config["seed"], 0)
                 reseed = self.config["trials"]["reseed_generator"]
+                settings = self._trained("generator") | self._learned_from
                 generator = self._stage(
-                    "generator", recorded | others, seed=seed if reseed else first, settings=self._trained("generator")
+                    "generator", recorded | others, seed=seed if reseed else first, settings=settings
                 )
             made_from = (
                 {"train": fold.train.digest} | others | ({"generator": generator.fingerprint} if generator else {})
             )
-            plan = {**schema.settings_of(self.config["generator"]), "policy": self._drawn}
+            plan = {**schema.settings_of(self.config["generator"]), "policy": self._drawn, **self._learned_from}
             samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
         composition = self.config["policy"].get("composition", "both")
-        fed = recorded | ({"samples": samples.fingerprint} if samples else {})
+        trained_on = {"train": self.thinned(fold, seed).digest} if self.thins else {}
+        fed = recorded | trained_on | ({"samples": samples.fingerprint} if samples else {})
         settings = {**self._trained("classifier"), "representation": self._seen}
         if samples:
             settings |= {"composition": composition, "composed_by": self._drawn["code"]}
@@ -162,6 +177,16 @@ class Plan:
         predictions = self._stage("predictions", asked, group="classifier", settings=self._decided)
         judged = self._judged(fold, trial, samples)
         return Cell(fold, trial, seed, generator, samples, classifier, predictions, judged)
+
+    def thinned(self, fold: Fold, seed: int) -> Corpus:
+        """The recorded clips that the classifier may be trained on."""
+        train: Corpus = build(self.config["policy"]).thin(fold.train, seed) if self.thins else fold.train
+        return train
+
+    @property
+    def _learned_from(self) -> dict[str, Any]:
+        """What a generator of features depends on beside the clips: how they become features."""
+        return {} if self.domain == "waveform" else {"representation": self._seen}
 
     def _judged(self, fold: Fold, trial: int, samples: Stage | None) -> Stage | None:
         """What the baseline's classifier says of the samples (Godwin et al. 2021, section VI)."""
@@ -182,8 +207,10 @@ class Plan:
 
     @cached_property
     def baseline(self) -> Self | None:
-        """The same condition without a generator; None for that itself, and where no baseline is wanted."""
-        return type(self)(baseline_of(self.config), self.store) if self.generates and self.config["baseline"] else None
+        """The same condition on all recordings alone; None for that itself, and where no baseline is wanted."""
+        if not self.config["baseline"] or not (self.generates or self.thins):
+            return None
+        return type(self)(baseline_of(self.config), self.store)
 
     def _stage(
         self,
@@ -222,9 +249,16 @@ class Plan:
         return describe(self.config[group]["_target_"]).constants.get(name)
 
     @cached_property
+    def representation(self) -> dict[str, Any]:
+        """The representation's section; with the hop that gives segments their frames, where that is asked for."""
+        section = dict(self.config["representation"])
+        hop = self.segments.hop_for(section["sample_rate"]) if "sample_rate" in section else None
+        return section if hop is None else {**section, "hop": hop}
+
+    @cached_property
     def representation_settings(self) -> dict[str, Any]:
         """What the features of a clip depend on, beside the clip."""
-        section = self.config["representation"]
+        section = self.representation
         known = describe(section["_target_"])
         return {
             **schema.settings_of(section),
@@ -248,7 +282,7 @@ class Plan:
         """What a classifier's input depends on, beside the clip."""
         if self.segments.seconds is None:
             return self.representation_settings
-        cut = {"seconds": self.segments.seconds, "hop": self.segments.hop, "rest": self.segments.rest}
+        cut = {key: getattr(self.segments, key) for key in ("seconds", "hop", "rest", "frames", "fit")}
         return {**self.representation_settings, "segments": {**cut, "code": code_digest("augrun.features.segments")}}
 
     def _features_of(self, inputs: Mapping[str, str]) -> Stage:
@@ -281,12 +315,14 @@ class Plan:
     @property
     def title(self) -> str:
         """The condition in one word a group."""
-        return "/".join(self.names[group] for group in CONDITION[:4])
+        words = [self.names[group] for group in CONDITION[:4]]
+        # A simulated imbalance is another experiment on the same corpus.
+        return "/".join([*words, self.names["protocol"]] if self.config["protocol"].get("minority") else words)
 
 
 def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same condition's configuration without a generator."""
+    """The same condition's configuration on all recordings alone."""
     needed = schema.uses(config["protocol"])  # what only the generator used is no part of it
     roles = {role: config[role] for role in schema.ROLES if role in config and role in needed}
     others = {key: value for key, value in config.items() if key not in schema.ROLES}
-    return {**others, **roles, "generator": dict(NO_GENERATOR)}
+    return {**others, **roles, **{group: dict(choice) for group, choice in BASELINE.items()}}

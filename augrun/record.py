@@ -6,28 +6,28 @@ record.json         the run's title and the commit it was made with, for trackin
 config.yaml         the resolved configuration
 predictions/        scores on the test part, one npz a fold and trial
 per_class.json      the main metric of each class, by trial
-curves/             each classifier's learning curves
+curves/             each classifier's learning curves, and those of its generator
+health/             what a generator says of its own training, such as a collapse
 figures/            confusion matrix (one class a clip), learning curves, spectrograms
-audio/              some primes and samples side by side
+audio/              some primes and samples of every class, WAV and spectrogram
+listen.html         a page that plays them
+spectra.npz         spectrograms of every class, of a generator that makes them instead of sounds
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augrun import audio
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.evaluation.results import (
     LABEL_VALIDITY,
+    LISTEN,
     Judged,
     Left,
     Scored,
@@ -37,11 +37,12 @@ from augrun.evaluation.results import (
 )
 from augrun.stages import write_text
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from augrun.reports.listening import Heard
 
 SCHEMA = 1
 
-#: Pairs of prime and sample kept to listen to, one class each.
+#: Pairs of prime and sample in the figure of spectrograms.
 PAIRS = 8
 
 
@@ -53,6 +54,7 @@ def write(
     config: Mapping[str, Any],
     left: Sequence[Left],
     recorded: Corpus,
+    spectra: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Evaluates every fold and trial and writes everything that a condition leaves behind.
 
@@ -64,6 +66,7 @@ def write(
         config: the resolved configuration.
         left: what each fold and trial left.
         recorded: the recorded clips, some of which primed samples.
+        spectra: spectrograms of every class, of a generator that makes them (`augrun.reports.spectra.write`).
 
     Returns:
         The means, for the stage's summary.
@@ -91,8 +94,10 @@ def write(
     write_text(folder / "results.json", json.dumps(results, indent=1))
     write_text(folder / "record.json", json.dumps(dict(about)))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    pairs = keep_sounds(folder, left[0].made.samples if left[0].made else None, recorded)
-    draw(folder, names["data"], scored, [one.history for one in left], pairs)
+    heard = listen(folder, about["title"], names, left[0], recorded, bool(config["generator"].get("keep_prime")))
+    draw(folder, names["data"], scored, [one.history for one in left], heard)
+    if spectra:
+        show(folder, names, spectra)
     return {metric: value["mean"] for metric, value in summary.items()}
 
 
@@ -100,10 +105,17 @@ def _trial(folder: Path, one: Left) -> dict[str, Any]:
     """A fold's and trial's entry in `results.json`; keeps its predictions and curves."""
     scored = one.scored
     place = f"fold-{scored.fold}-trial-{scored.trial}"
-    predictions, curves = folder / "predictions" / f"{place}.npz", folder / "curves" / f"{place}.json"
-    for kept, made in ((predictions, scored.predictions), (curves, one.history)):
-        kept.parent.mkdir(exist_ok=True)
-        shutil.copyfile(made, kept)
+    files = {
+        folder / "predictions" / f"{place}.npz": scored.predictions,
+        folder / "curves" / f"{place}.json": one.history,
+    }
+    if one.generator is not None:
+        files[folder / "curves" / f"generator-{place}.json"] = one.generator / "history.json"
+        files[folder / "health" / f"{place}.json"] = one.generator / "health.json"
+    for kept, made in files.items():
+        if made.is_file():
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(made, kept)
     return {
         "fold": scored.fold,
         "trial": scored.trial,
@@ -128,16 +140,29 @@ def judge(folder: Path, names: Mapping[str, str], judged: Sequence[Judged], conf
     return dict(account["summary"])
 
 
-def draw(
-    folder: Path,
-    data: str,
-    scored: Sequence[Scored],
-    histories: Sequence[Path],
-    pairs: Sequence[tuple[str, Path, Path]],
-) -> None:
+def listen(
+    folder: Path, title: str, names: Mapping[str, str], left: Left, recorded: Corpus, holds_prime: bool
+) -> list[Heard]:
+    """Keeps some primes and samples in `audio/`, each with its spectrogram, and writes the page that plays them."""
+    from augrun.reports import kept_sounds, listening
+    from augrun.reports.tables import DATA
+
+    if left.made is None:
+        return []
+    heard = kept_sounds.keep(folder, left.made.samples, recorded, left.judged, holds_prime)
+    if not heard:
+        return []
+    note = f"{DATA[names['data']]} Scale: {names['scale']}."
+    listening.write_pictures(heard, note)
+    columns = {names["generator"]: heard}
+    listening.write_page(folder / LISTEN, title, columns, note, left.made.samples.label_set.names)
+    return heard
+
+
+def draw(folder: Path, data: str, scored: Sequence[Scored], histories: Sequence[Path], heard: Sequence[Heard]) -> None:
     """Writes `per_class.json` and the figures."""
     from augrun.evaluation import metrics
-    from augrun.reports import figures
+    from augrun.reports import figures, kept_sounds
     from augrun.reports.tables import DATA
 
     label_set = scored[0].test.label_set
@@ -162,46 +187,21 @@ def draw(
         for entry, history in zip(scored, histories, strict=True)
     }
     figures.learning_curves(curves, folder / "figures" / "learning_curves.png", note=note)
+    pairs = kept_sounds.pairs(heard)[:PAIRS]
     if pairs:
         figures.spectrograms(pairs, folder / "figures" / "spectrograms.png", note=note)
+
+
+def show(folder: Path, names: Mapping[str, str], spectra: Mapping[str, Any]) -> None:
+    """Writes `spectra.npz` and the figure of recorded and generated spectrograms."""
+    from augrun.reports import spectra as report
+    from augrun.reports.tables import DATA
+
+    report.write(folder, **spectra)
+    columns = {"recorded": spectra["recorded"], names["generator"]: spectra["generated"]}
+    report.draw(columns, spectra["classes"], folder / "figures" / "generated_spectrograms.png", DATA[names["data"]])
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Metrics as JSON can hold them: what is undefined is null."""
     return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
-
-
-def keep_sounds(folder: Path, made: Corpus | None, recorded: Corpus) -> list[tuple[str, Path, Path]]:
-    """Writes some samples beside the windows that primed them, as WAV.
-
-    The primes are looked up by clip, not by the path they once had: a corpus may have moved since.
-
-    Returns:
-        Class name, prime and sample of each pair.
-    """
-    from augrun import samples
-
-    if made is None or not len(made):
-        return []
-    source = Path(made.clips["path"].iat[0]).parent
-    place = folder / "audio"
-    place.mkdir(exist_ok=True)
-    paths = dict(zip(recorded.clips["clip_id"], recorded.clips["path"], strict=True))
-    pairs = []
-    for label, rows in list(samples.requests(source).groupby("label"))[:PAIRS]:
-        request = rows.iloc[0]
-        name = made.label_set.names[int(label)]
-        stem = re.sub(r"[^\w.-]", "_", name)
-        sample = place / f"{stem}-sample.wav"
-        shutil.copyfile(source / f"{request.sample_id}.wav", sample)
-        if request.prime_clip not in paths:
-            continue
-        rate = audio.probe(sample).sample_rate
-        try:
-            sound = audio.read(paths[request.prime_clip], rate, request.prime_start_s, request.prime_s)
-        except AugrunError as error:  # only something to listen to: no reason to lose the results
-            log.warning("no prime kept beside a sample: %s", error)
-            continue
-        audio.write(place / f"{stem}-prime.wav", sound, rate)
-        pairs.append((name, place / f"{stem}-prime.wav", sample))
-    return pairs

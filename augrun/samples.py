@@ -1,26 +1,29 @@
 """Generated samples as a Corpus: what a samples stage holds, and how it is read back.
 
 requests.parquet    the request table, one row a sample
-<sample_id>.wav     the samples
+<sample_id>.wav     the samples, where they are sounds
+features/           the samples, where they are features (`augrun.features.cache`), in the requests' order
 durations.json      seconds of each sample as it came out
+replaced.json       recorded clips that the samples stand in for in the training set
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from augrun import audio
 from augrun.corpora.corpus import COLUMNS, Corpus
 from augrun.errors import AugrunError
-from augrun.policies import Needs, Plan
+from augrun.policies.base import Needs, Plan
 from augrun.stages import write_text
 
-REQUESTS, DURATIONS = "requests.parquet", "durations.json"
+REQUESTS, DURATIONS, FEATURES, REPLACED = "requests.parquet", "durations.json", "features", "replaced.json"
 
 
 def commit(folder: Path, plan: Plan, generator: str, needs: Needs) -> dict[str, Any]:
@@ -49,13 +52,55 @@ def commit(folder: Path, plan: Plan, generator: str, needs: Needs) -> dict[str, 
         raise AugrunError(
             f"{generator}: {len(problems)} of {len(plan.requests)} samples were not made, first: {problems[0]}"
         )
+    durations = {sample_id: sound.seconds for sample_id, sound in sounds.items()}
+    _write_tables(folder, plan, durations)
+    rates = sorted({sound.sample_rate for sound in sounds.values()})
+    return account(plan, needs, list(durations.values()), rates)
+
+
+def commit_features(
+    folder: Path, plan: Plan, generator: str, needs: Needs, seconds_of: Callable[[int], float]
+) -> dict[str, Any]:
+    """The same for a generator that leaves features: one matrix a request, in their order.
+
+    Args:
+        folder: with the features.
+        plan: what was asked for.
+        generator: its name.
+        needs: what it wanted of a request.
+        seconds_of: seconds that so many frames are.
+
+    Raises:
+        AugrunError: features are missing, or not finite.
+    """
+    from augrun.features.cache import Features
+
+    made = Features.open(folder / FEATURES) if len(plan.requests) else []
+    if len(made) != len(plan.requests):
+        raise AugrunError(f"{generator}: {len(made)} of {len(plan.requests)} samples were made")
+    broken = [name for name, matrix in zip(plan.requests["sample_id"], made, strict=True) if not _finite(matrix)]
+    if broken:
+        raise AugrunError(f"{generator}: {len(broken)} of {len(made)} samples are not finite, first: {broken[0]}")
+    durations = dict(zip(plan.requests["sample_id"], (seconds_of(len(matrix)) for matrix in made), strict=True))
+    _write_tables(folder, plan, durations)
+    return account(plan, needs, list(durations.values()), [])
+
+
+def _finite(matrix: np.ndarray) -> bool:
+    return bool(np.isfinite(matrix).all())
+
+
+def _write_tables(folder: Path, plan: Plan, durations: dict[str, float]) -> None:
     table = plan.requests.copy()
     table["labels"] = [list(labels) for labels in table["labels"]]
     table.to_parquet(folder / REQUESTS)
-    durations = {sample_id: sound.seconds for sample_id, sound in sounds.items()}
+    write_text(folder / REPLACED, json.dumps(list(plan.replaced)))
     write_text(folder / DURATIONS, json.dumps(durations))
-    rates = sorted({sound.sample_rate for sound in sounds.values()})
-    return account(plan, needs, list(durations.values()), rates)
+
+
+def replaced(folder: Path) -> list[str]:
+    """Ids of the recorded clips that the samples of a finished stage stand in for."""
+    return list(json.loads((folder / REPLACED).read_text(encoding="utf-8")))
 
 
 def account(plan: Plan, needs: Needs, seconds: Sequence[float], rates: Sequence[int]) -> dict[str, Any]:
@@ -104,10 +149,11 @@ def requests(folder: Path) -> pd.DataFrame:
 def load(folder: Path, generator: str, train: Corpus) -> Corpus:
     """The samples of a finished samples stage, with the classes of the train part they were made from."""
     durations = json.loads((folder / DURATIONS).read_text(encoding="utf-8"))
+    sounds = not (folder / FEATURES).is_dir()
     rows = [
         {
             "clip_id": f"{generator}/{folder.name}/{request.sample_id}",
-            "path": str(folder / f"{request.sample_id}.wav"),
+            "path": str(folder / f"{request.sample_id}.wav") if sounds else "",
             "start_s": 0.0,
             "end_s": durations[request.sample_id],
             "duration_s": durations[request.sample_id],
@@ -116,9 +162,9 @@ def load(folder: Path, generator: str, train: Corpus) -> Corpus:
             "speaker": "",
             "session": "",
             "utterance": f"{generator}/{folder.name}/{request.sample_id}",
-            "cluster": f"{generator}/{request.prime_clip}",
+            "cluster": f"{generator}/{request.prime_clip or request.sample_id}",
             "origin": generator,
-            "primed_by": f"{request.prime_clip}@{request.prime_start_s:.3f}",
+            "primed_by": f"{request.prime_clip}@{request.prime_start_s:.3f}" if request.prime_clip else "",
             "digest": f"{folder.name}/{request.sample_id}",
         }
         for request in requests(folder).itertuples(index=False)

@@ -153,6 +153,7 @@ def check(config: Mapping[str, Any]) -> None:
         _check_fields(group, section, describe(section["_target_"]), problems, COMMON_KEYS)
     if not problems:
         _check_domains(config, problems)
+        _check_policy(config, problems)
         _check_roles(config, problems)
         _check_frames(config, problems)
     if problems:
@@ -194,6 +195,16 @@ def _check_domains(config: Mapping[str, Any], problems: list[str]) -> None:
         )
 
 
+def _check_policy(config: Mapping[str, Any], problems: list[str]) -> None:
+    """A policy that plans no samples goes with no generator."""
+    generator, policy = (describe(config[group]["_target_"]).constants for group in ("generator", "policy"))
+    if generator.get("domain") is not None and policy.get("generates") is False:
+        problems.append(
+            f"policy={config['policy'].get('name')} plans no samples for generator={config['generator'].get('name')}; "
+            "choose generator=none, or a policy that does"
+        )
+
+
 def _check_roles(config: Mapping[str, Any], problems: list[str]) -> None:
     """Each corpus in a role needs a component that uses it, and the other way round; classes need labels."""
     wanted = {role: component for component in ("protocol", "generator") for role in uses(config[component])}
@@ -232,7 +243,7 @@ def _check_frames(config: Mapping[str, Any], problems: list[str]) -> None:
     if seconds is None:
         problems += [
             f"segments.{key}={segments[key]} does nothing without segments.seconds"
-            for key, usual in (("hop", None), ("rest", "shift"))
+            for key, usual in (("hop", None), ("rest", "shift"), ("frames", None), ("fit", "reflect"))
             if segments.get(key, usual) != usual
         ]
         return
@@ -243,7 +254,7 @@ def _check_frames(config: Mapping[str, Any], problems: list[str]) -> None:
     rate, hop = (config["representation"].get(key) for key in ("sample_rate", "hop"))
     if not isinstance(rate, int) or not isinstance(hop, int):
         return
-    frames = round(seconds * rate / hop) + 1
+    frames = segments.get("frames") or round(seconds * rate / hop) + 1
     if frames < 2 or round((segments.get("hop") or seconds) * rate / hop) < 1:
         problems.append(f"segments: {seconds:g} s are too short for frames every {hop / rate:g} s")
     if isinstance(wanted, int) and frames > wanted:

@@ -121,7 +121,7 @@ class CheckedSweeper(Sweeper):
             raise RequestError("sweep.rows picks rows of a published table: augrun -m experiment=NAME")
         name = next((word.split("=", 1)[1] for word in row if word.lstrip("+").startswith("experiment=")), "")
         definition = Definition.of(name, section) if section else None
-        if definition is not None and definition.kind != "results":
+        if definition is not None and definition.kind not in ("results", "grid"):
             raise RequestError(f"{name}: no classifier is trained for this table; `augrun table {name}` prints it")
         return None if definition is None else definition.only(picked)
 
@@ -168,8 +168,8 @@ class CheckedSweeper(Sweeper):
 
 
 def _rows_of(table: Definition, product: list[list[str]]) -> list[list[str]]:
-    """Each row of a table under each combination of the command line's own overrides, which win."""
-    return [[*(word for word in row.overrides), *own] for own in product for row in table.rows]
+    """Each condition of a table under each combination of the command line's own overrides, which win."""
+    return [[*overrides, *own] for own in product for _, overrides in table.jobs]
 
 
 def _row(overrides: list[str], result: JobReturn) -> Row:
@@ -198,11 +198,12 @@ def _compare(rows: list[Row], config: dict[str, Any], table: Definition | None) 
 
 def _names_in(table: Definition, rows: list[Row]) -> list[str]:
     """The table's own names; where the command line multiplies the rows, with what tells them apart."""
-    names = [table.rows[place % len(table.rows)].name for place in range(len(rows))]
-    if len(rows) == len(table.rows):
+    jobs = table.jobs
+    names = [jobs[place % len(jobs)][0] for place in range(len(rows))]
+    if len(rows) == len(jobs):
         return names
     first = rows[0].overrides
-    varying = {word.split("=")[0] for row in rows[:: len(table.rows)] for word in row.overrides if word not in first}
+    varying = {word.split("=")[0] for row in rows[:: len(jobs)] for word in row.overrides if word not in first}
     return [f"{name} ({row.name(varying)})" for name, row in zip(names, rows, strict=True)]
 
 

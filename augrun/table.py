@@ -88,7 +88,9 @@ def rows_of(definition: Definition, overrides: Sequence[str]) -> tuple[list[RowD
 
 
 def _rows_on(dataset: str, definition: Definition) -> list[RowDefinition]:
-    """The table's rows, but for their corpora, on a corpus that it does not have."""
+    """The table's rows, but for their corpora, on a corpus that it does not have; of hours there is one."""
+    if definition.kind == "durations":
+        return [RowDefinition(dataset, (f"dataset={dataset}",), {})]
     others = [tuple(word for word in row.overrides if not word.startswith("dataset=")) for row in definition.rows]
     rows = []
     for other in dict.fromkeys(others):

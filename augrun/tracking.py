@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
-ARTIFACT_FILES = ("results.json", "config.yaml", "label_validity.json", "listen.html")
-ARTIFACT_FOLDERS = ("tables", "figures", "audio")
+ARTIFACT_FILES = ("results.json", "config.yaml", "label_validity.json", "listen*.html")
+ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health")
 NOTE_TABLES = ("comparison", "produced", "label_validity")  # shown on a comparison's page
 
 
@@ -232,9 +232,8 @@ class Recorder:
 
     def send_folder(self, run_id: str, folder: Path) -> None:
         """Sends the files and folders that belong into MLflow; those sent before are overwritten."""
-        for name in ARTIFACT_FILES:
-            if (folder / name).is_file():
-                self.client.log_artifact(run_id, str(folder / name))
+        for path in (path for pattern in ARTIFACT_FILES for path in sorted(folder.glob(pattern))):
+            self.client.log_artifact(run_id, str(path))
         for name in ARTIFACT_FOLDERS:
             if (folder / name).is_dir():
                 self.client.log_artifacts(run_id, str(folder / name), name)

@@ -110,7 +110,11 @@ class Run:
             child = children.get((fold, trial)) or self._create_child(run_id, entry)
             self._log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
             finals = {f"test/{metric}": value for metric, value in entry["metrics"].items()}
-            self._log_metrics(child, when, finals, curves(folder / "curves" / f"fold-{fold}-trial-{trial}.json"))
+            place = f"fold-{fold}-trial-{trial}.json"
+            points = curves(folder / "curves" / place)
+            trained = curves(folder / "curves" / f"generator-{place}")
+            points += [(f"generator/{name}", value, epoch) for name, value, epoch in trained]
+            self._log_metrics(child, when, finals, points)
             self.client.set_terminated(child, status="FINISHED")
         summaries = {"test": results["summary"], "label_validity": results.get("label_validity") or {}}
         summary = {

@@ -140,6 +140,7 @@ def test_runs_tags_params_and_metrics_are_as_designed(done):
     assert parent.data.metrics["test/roc_auc_macro/std"] == pytest.approx(np.std(means, ddof=1))
     curve = client(output).get_metric_history(children[0].info.run_id, "train/loss")
     assert len(curve) == 3  # two epochs of Adam, one of SGD
+    assert len(client(output).get_metric_history(children[0].info.run_id, "generator/train/loss")) == 2
     assert parents["none"].data.tags["augrun.policy"] == "none"
     assert len(runs(output)) == 2 + 4
 
@@ -154,7 +155,15 @@ def test_artifacts_are_as_designed(done):
     assert any(name.startswith("figures/") and name.endswith(".png") for name in names)
     primes = {name for name in names if name.endswith("-prime.wav")}
     samples = {name for name in names if name.endswith("-sample.wav")}
-    assert len(primes) == len(samples) == 8
+    assert len(primes) == len(samples) == 14, "one of each class"
+    assert {name.replace(".wav", ".png") for name in primes | samples} <= names
+    page = Path(client(output).download_artifacts(parent.info.run_id, "listen.html")).read_text()
+    assert page.count("<audio ") == 28
+    assert "a rendered STAND-IN, not the real corpus" in page
+    assert "label_validity.json" in names
+    heard = json.loads(Path(client(output).download_artifacts(parent.info.run_id, "audio/heard.json")).read_text())
+    assert {entry["taken_for"] for entry in heard} <= set(results(output)["ddsp"]["classes"])
+    assert all(0 < entry["score"] <= 1 and entry["kept_prime_s"] == 0 for entry in heard)
     place = Path(client(output).download_artifacts(parent.info.run_id, sorted(samples)[0]))
     sound, rate = sf.read(place)
     assert rate == 16000

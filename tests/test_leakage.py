@@ -66,11 +66,13 @@ def write(folder: Path, seed: int, poisoned: str | None = None) -> Path:
     return folder
 
 
-def condition(root: Path, output: Path, *overrides: str) -> Condition:
+def condition(root: Path, output: Path, *overrides: str, without: tuple[str, ...] = ()) -> Condition:
+    """A small condition; `without` leaves this module's own settings of some groups out."""
     from hydra import compose, initialize_config_dir
 
     resolvers.register()
-    told = [*SMALL, f"dataset.root={root}", f"output.root={output}", *overrides]
+    own = [word for word in SMALL if not word.startswith(without)] if without else SMALL
+    told = [*own, f"dataset.root={root}", f"output.root={output}", *overrides]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = experiment.resolve(compose("config", overrides=told))
     experiment.check(config)

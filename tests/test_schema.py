@@ -43,7 +43,7 @@ def test_nearest_offers_close_words_or_all():
 
 
 def section(**keys):
-    return {"_target_": "augrun.policies.EqualDuration", "name": "equal_duration", **keys}
+    return {"_target_": "augrun.policies.equal_duration.EqualDuration", "name": "equal_duration", **keys}
 
 
 def test_settings_fill_in_defaults_and_leave_the_name_out():

@@ -19,6 +19,9 @@ PREDICTIONS = "predictions.npz"
 #: The file with what the baseline's classifier takes a condition's samples for (`augrun.evaluation.validity`).
 LABEL_VALIDITY = "label_validity.json"
 
+#: The page that plays primes and samples (`augrun.reports.listening`).
+LISTEN = "listen.html"
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -108,12 +111,14 @@ class Left:
     Attributes:
         scored: the scores on the validation and test parts.
         history: the classifier's learning curves.
+        generator: the folder of the fitted generator; None where none was fitted.
         made: what was generated; None for the baseline.
         judged: what the baseline's classifier says of the samples; None without samples, or without a baseline.
     """
 
     scored: Scored
     history: Path
+    generator: Path | None = None
     made: Made | None = None
     judged: Judged | None = None
 

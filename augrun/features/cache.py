@@ -25,6 +25,7 @@ from typing import Any, overload
 import numpy as np
 
 from augrun.errors import AugrunError
+from augrun.features.fit import Fit
 
 DATA, INDEX, MARKER, JOURNAL, PLAN = "features.f32", "index.npy", "features.json", "journal.i64", "plan.json"
 _SYNC_EVERY = 256  # clips between two flushes to the disk
@@ -72,6 +73,8 @@ class Features(Sequence[np.ndarray]):
     _blocks: tuple[_Block, ...] = field(repr=False)
     _block_of: np.ndarray = field(repr=False)
     _starts: np.ndarray = field(repr=False)
+    _stored: np.ndarray | None = field(default=None, repr=False)  # rows as they are kept, where `_fit` changes them
+    _fit: Fit | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -85,8 +88,13 @@ class Features(Sequence[np.ndarray]):
     def __getitem__(self, item: int | slice) -> np.ndarray | Features:
         if isinstance(item, slice):
             return self.select(np.arange(len(self))[item])
-        start = int(self._starts[item])
-        return self._blocks[self._block_of[item]].read(start, start + int(self.frames[item]))
+        start, rows = int(self._starts[item]), int(self._rows[item])
+        matrix = self._blocks[self._block_of[item]].read(start, start + rows)
+        return matrix if self._fit is None else self._fit(matrix, int(self.frames[item]))
+
+    @property
+    def _rows(self) -> np.ndarray:
+        return self.frames if self._stored is None else self._stored
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[row] for row in range(len(self)))
@@ -99,9 +107,14 @@ class Features(Sequence[np.ndarray]):
                 raise ValueError(f"a mask of {len(picked)} for {len(self)} clips")
             picked = np.flatnonzero(picked)
         picked = picked.astype(np.int64)
-        return Features(
-            self.bands, _frozen(self.frames[picked]), self._blocks, self._block_of[picked], self._starts[picked]
-        )
+        places = (self._blocks, self._block_of[picked], self._starts[picked])
+        stored = None if self._stored is None else self._stored[picked]
+        return Features(self.bands, _frozen(self.frames[picked]), *places, stored, self._fit)
+
+    def fitted(self, frames: int, fit: Fit) -> Features:
+        """The same clips, each brought to so many frames when it is read."""
+        shown = np.full(len(self), frames, dtype=np.int64)
+        return Features(self.bands, _frozen(shown), self._blocks, self._block_of, self._starts, self._rows, fit)
 
     def cut(self, rows: np.ndarray, first: np.ndarray, frames: np.ndarray) -> Features:
         """Stretches of clips, without copying: `frames[k]` frames of clip `rows[k]` from its frame `first[k]` on.
@@ -109,6 +122,8 @@ class Features(Sequence[np.ndarray]):
         Raises:
             ValueError: a stretch is empty or does not lie within its clip.
         """
+        if self._fit is not None:
+            raise ValueError("what has been brought to a number of frames is cut no further")
         if (first < 0).any() or (frames < 1).any() or (first + frames > self.frames[rows]).any():
             raise ValueError("a stretch that does not lie within its clip")
         return Features(
@@ -120,7 +135,7 @@ class Features(Sequence[np.ndarray]):
         """One after the other, without copying; parts without clips are left out.
 
         Raises:
-            ValueError: the parts have different numbers of bands, or there are none.
+            ValueError: the parts have different numbers of bands or are fitted differently, or there are none.
         """
         given = list(parts)
         if not given:
@@ -128,6 +143,9 @@ class Features(Sequence[np.ndarray]):
         filled = [part for part in given if len(part)] or given[:1]
         if len({part.bands for part in filled}) > 1:
             raise ValueError(f"features of different widths: {[part.bands for part in filled]} bands")
+        fits = {part._fit for part in filled if part._fit is not None}
+        if len(fits) > 1:
+            raise ValueError(f"features fitted in different ways: {fits}")
         firsts = np.cumsum([0] + [len(part._blocks) for part in filled])
         return Features(
             filled[0].bands,
@@ -135,6 +153,8 @@ class Features(Sequence[np.ndarray]):
             tuple(block for part in filled for block in part._blocks),
             np.concatenate([part._block_of + first for part, first in zip(filled, firsts, strict=False)]),
             np.concatenate([part._starts for part in filled]),
+            np.concatenate([part._rows for part in filled]) if fits else None,
+            fits.pop() if fits else None,
         )
 
     @staticmethod

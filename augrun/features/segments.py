@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from augrun.errors import RequestError
+from augrun.features.fit import Fit
 
 if TYPE_CHECKING:
     from augrun.features.cache import Features
@@ -27,6 +28,9 @@ class Segments:
         hop: seconds between the starts of two segments; None sets them end to end.
         rest: what becomes of the end of a clip where it is no whole segment: `shift` adds a last segment that ends with
             the clip, `short` one that is as short as the rest, `drop` none.
+        frames: frames of every segment, for networks of a fixed input; None keeps as many as its seconds give.
+        fit: how a segment comes to these (`augrun.features.fit.Fit`): `reflect`, `stretch`, or `hop`, another hop of
+            the representation.
         vote: how an utterance's segments and clips decide: `majority` of their best classes, ties going to the larger
             mean probability (Chatziagapi et al. 2019, section 3.2), or the `mean` of their probabilities.
     """
@@ -35,6 +39,14 @@ class Segments:
     hop: Annotated[float, "(0, inf)"] | None = None
     rest: Literal["shift", "short", "drop"] = "shift"
     vote: Literal["majority", "mean"] = "majority"
+    frames: Annotated[int, "[2, inf)"] | None = None
+    fit: Literal["reflect", "stretch", "hop"] = "reflect"
+
+    def hop_for(self, sample_rate: int) -> int | None:
+        """Samples from one frame to the next, where the hop is to give a segment its frames; None where it is not."""
+        if self.seconds is None or self.frames is None or self.fit != "hop":
+            return None
+        return round(self.seconds * sample_rate / (self.frames - 1))
 
     def cut(self, features: Features, seconds_per_frame: float | None) -> tuple[Features, np.ndarray]:
         """Segments of every clip, at least one each.
@@ -63,7 +75,8 @@ class Segments:
         starts = [self._starts(int(frames), length, step) for frames in features.frames]
         rows = np.repeat(clips, [len(of_clip) for of_clip in starts])
         first = np.array([start for of_clip in starts for start in of_clip], dtype=np.int64)
-        return features.cut(rows, first, np.minimum(length, features.frames[rows] - first)), rows
+        pieces = features.cut(rows, first, np.minimum(length, features.frames[rows] - first))
+        return (pieces if self.frames is None else pieces.fitted(self.frames, Fit(length, self.fit))), rows
 
     def _starts(self, frames: int, length: int, step: int) -> list[int]:
         """Where the segments of a clip of so many frames start."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from augrun.evaluation.results import LABEL_VALIDITY
-from augrun.reports import produced, validity
+from augrun.evaluation.results import LABEL_VALIDITY, LISTEN
+from augrun.reports import grid, kept_sounds, listening, produced, spectra, validity
 from augrun.reports.definition import Definition
 from augrun.reports.tables import DATA, Table
 from augrun.stages import write_text
@@ -27,7 +27,7 @@ def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition:
 
     `tables/comparison.{md,csv,tex,json,txt}`; of what was generated `tables/produced.*`, `tables/label_validity.*`, and
     per dataset the figures `per_class_<dataset>.png`, `generated_confusion_<dataset>.png` and
-    `label_validity_<dataset>.png`. `console.txt` holds what is printed.
+    `label_validity_<dataset>.png`. `listen.html` plays the samples, `console.txt` holds what is printed.
 
     Args:
         folder: where.
@@ -57,10 +57,31 @@ def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition:
         ]
         if 1 < len(alike) <= MOST_BARS:
             draw(folder / "figures" / f"per_class_{dataset}.png", alike)
-        heard = {row: judged[row] for row, _, _ in alike if row in judged}
-        if heard and len(heard) <= MOST_BARS:
+        judged_here = {row: judged[row] for row, _, _ in alike if row in judged}
+        if judged_here and len(judged_here) <= MOST_BARS:
             note = DATA[alike[0][1]["condition"]["data"]]
-            validity.draw(heard, folder / "figures", f"_{dataset}", note)
+            validity.draw(judged_here, folder / "figures", f"_{dataset}", note)
+        _show(folder / "figures" / f"generated_spectrograms_{dataset}.png", alike, dict(rows))
+        _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
+
+
+def _show(path: Path, rows: Sequence[tuple[str, dict[str, Any], Any]], places: dict[str, Path]) -> None:
+    """Recorded spectrograms beside those of each generator that makes some, where there are several."""
+    there = {row: places[row] / spectra.FILE for row, _, _ in rows if (places[row] / spectra.FILE).is_file()}
+    if 1 < len(there) <= MOST_BARS:
+        pictures = {row: np.load(file) for row, file in there.items()}
+        first = next(iter(pictures.values()))
+        columns = {"recorded": first["recorded"]} | {row: file["generated"] for row, file in pictures.items()}
+        spectra.draw(columns, first["classes"].tolist(), path, DATA[rows[0][1]["condition"]["data"]])
+
+
+def _listen(path: Path, name: str, rows: Sequence[tuple[str, dict[str, Any], Any]], places: dict[str, Path]) -> None:
+    """A page with the primes and samples of several generators side by side, where there are several."""
+    heard = {row: sounds for row, _, _ in rows if (sounds := kept_sounds.load(places[row]))}
+    if len(heard) > 1:
+        condition, classes = rows[0][1]["condition"], rows[0][1]["classes"]
+        note = f"{DATA[condition['data']]} Scale: {condition['scale']}."
+        listening.write_page(path, f"{name}: {condition['dataset']}", heard, note, classes)
 
 
 def _judged(rows: Sequence[tuple[str, Path]]) -> dict[str, dict[str, Any]]:
@@ -84,6 +105,8 @@ def _produced(
 def _table(name: str, results: Sequence[tuple[str, dict[str, Any]]], definition: Definition | None) -> Table:
     if definition is None:
         return Table.of(name, results)
+    if definition.kind == "grid":
+        return grid.table(definition, dict(results))
     names = [row for row, _ in results]
     published = {row.name: dict(row.published) for row in definition.rows if row.name in names}
     return Table.of(

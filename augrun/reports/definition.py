@@ -11,8 +11,9 @@ from augrun.reports.produced import COLUMNS as PRODUCED
 from augrun.schema import nearest
 
 #: What fills a table's columns: `durations` the hours and clips of each row's corpus, `samples` what each row's
-#: generator made, `results` the metrics of each row's condition, which a sweep over the rows runs.
-KINDS = ("durations", "samples", "results")
+#: generator made, `results` the metrics of each row's condition, which a sweep over the rows runs, `grid` one metric of
+#: a condition for each row and column.
+KINDS = ("durations", "samples", "results", "grid")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Definition:
         reference: the row that differences are counted from; None where there is none.
         highlight: which figures stand out, see `augrun.reports.tables.Table`.
         margin: see there.
+        cells: of a grid, the overrides of each column's conditions.
+        metric: of a grid.
+        average: of a grid, the name of a last column with the mean over the others; None for none.
         footnotes: how the data measured on differ from those published; shown beside published values.
     """
 
@@ -55,6 +59,20 @@ class Definition:
     highlight: Literal["best", "above_reference", "none"] = "none"
     footnotes: tuple[str, ...] = ()
     margin: float = 0.0
+    cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metric: str | None = None
+    average: str | None = None
+
+    @property
+    def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The name and the overrides of every condition."""
+        if self.kind != "grid":
+            return [(row.name, row.overrides) for row in self.rows]
+        return [
+            (cell_name(row.name, column), (*row.overrides, *overrides))
+            for row in self.rows
+            for column, overrides in self.cells.items()
+        ]
 
     def only(self, names: Sequence[str] | None) -> Definition:
         """The table with some of its rows, in its own order; None keeps all.
@@ -81,10 +99,17 @@ class Definition:
         where = f"conf/experiment/{name}.yaml: table"
         if not isinstance(section, Mapping):
             raise AugrunError(f"{where} is missing; it holds kind, columns and rows")
-        _require(where, section, ("kind", "columns", "rows"), ("reference", "highlight", "margin", "footnotes"))
+        also = ("reference", "highlight", "margin", "footnotes")
+        grid = ("metric", "average") if section.get("kind") == "grid" else ()
+        _require(where, section, ("kind", "columns", "rows", *grid[:1]), (*also, *grid[1:]))
         if section["kind"] not in KINDS:
             raise AugrunError(f"{where}.kind: {section['kind']!r} is none of {', '.join(KINDS)}")
-        columns = tuple(section["columns"])
+        if grid and not isinstance(section["columns"], Mapping):
+            raise AugrunError(
+                f"{where}.columns: a grid's columns hold overrides, e.g. {{Angry: [protocol.minority=angry]}}"
+            )
+        cells = {name: tuple(map(str, words)) for name, words in section["columns"].items()} if grid else {}
+        columns = (*section["columns"], *([section["average"]] if section.get("average") else []))
         rows = tuple(_row(f"{where}.rows[{at}]", row, columns) for at, row in enumerate(section["rows"]))
         names = [row.name for row in rows]
         if not rows or len(set(names)) < len(names):
@@ -97,7 +122,13 @@ class Definition:
             raise AugrunError(f"{where}.footnotes: published values want one that says how the data differ")
         highlight: Any = section.get("highlight") or "none"
         margin = float(section.get("margin") or 0.0)
-        return Definition(name, section["kind"], columns, rows, reference, highlight, footnotes, margin)
+        more: dict[str, Any] = {key: section.get(key) for key in ("metric", "average")} | {"cells": cells}
+        return Definition(name, section["kind"], columns, rows, reference, highlight, footnotes, margin, **more)
+
+
+def cell_name(row: str, column: str) -> str:
+    """What a grid calls the condition of a row and column."""
+    return f"{row} / {column}"
 
 
 def _row(where: str, row: Any, columns: tuple[str, ...]) -> RowDefinition:

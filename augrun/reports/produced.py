@@ -34,12 +34,16 @@ def figures_of(made: Mapping[str, Any]) -> dict[str, Figure]:
         TYPE: TYPES[made["type"]],
         LENGTH: _whole(made["sample_s"]["mean"]) if made["sample_s"] else None,
         PRIME: prime if isinstance(prime, str) else _whole(prime),
-        RATE: _whole(rates[0] / 1000) if len(rates) == 1 else " and ".join(f"{rate / 1000:g}" for rate in rates),
+        RATE: _whole(rates[0] / 1000) if len(rates) == 1 else _and(rates),
         PER_CLASS: _whole(sum(made["clips_per_class"].values()) / len(made["clips_per_class"])),
         SECONDS: _whole(sum(seconds) / len(seconds)),
         HOURS: made["seconds"] / 3600,
         SHARE: 100 * made["share_of_train"],
     }
+
+
+def _and(rates: Sequence[int]) -> str:
+    return " and ".join(f"{rate / 1000:g}" for rate in rates) or NOT_APPLICABLE
 
 
 def _whole(value: float) -> float | int:

@@ -131,7 +131,7 @@ class Table:
             )
             for row, result in results
         )
-        footnotes = (*_provenance(rows, results), *footnotes)
+        footnotes = (*provenance(rows, results), *footnotes)
         return Table(name, rows, columns, reference, highlight, footnotes, margin=margin)
 
     @property
@@ -274,7 +274,7 @@ def _common(values: Any) -> str:
     return different.pop() if len(different) == 1 else "mixed"
 
 
-def _provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """The footnotes that every table carries: the data, the scale, the trials."""
     data = _common(row.condition.get("data", "other") for row in rows)
     lines = [DATA[data]]

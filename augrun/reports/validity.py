@@ -69,9 +69,7 @@ def write(accounts: Mapping[str, Mapping[str, Any]], folder: Path, stem: str = "
     write_text(folder / f"{stem}.txt", "\n".join([MEANING, *(f"  {line}" for line in lines)]) + "\n")
 
 
-MEANING = (
-    "Label validity: the share of samples that the baseline's classifier takes for the class they were made for."
-)
+MEANING = "Label validity: the share of samples that the baseline's classifier takes for the class they were made for."
 HEADINGS = ["", "samples", "test clips", "most valid classes", "taken for most often"]
 
 

@@ -27,7 +27,8 @@ from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.external import External, fill, placeholders
 from augrun.generators.external_files import Exchange, Faults
 from augrun.job import Hardware, Job
-from augrun.policies import EqualDuration, Needs
+from augrun.policies.base import Needs
+from augrun.policies.equal_duration import EqualDuration
 
 ROOT = Path(__file__).parent.parent.parent
 RATE = 8000

@@ -197,6 +197,12 @@ def test_rows_follow_the_corpora_that_are_named() -> None:
     assert rows == [RowDefinition("feel", ("dataset=feel",), {}), mood]
     assert rest == ["seed=2", "dataset.root=x"]
     assert table.rows_of(whole, ["dataset=e"])[0] == [whole.rows[1]]
+    songs = RowDefinition("Songs", ("generator=jukebox", "dataset=jamendo_mood"), {"Hours": 8})
+    made = Definition(
+        "t", "samples", ("Hours",), (songs, RowDefinition("More", ("generator=jukebox", "dataset=e"), {}))
+    )
+    only = RowDefinition("jukebox, feel", ("generator=jukebox", "dataset=feel"), {})
+    assert table.rows_of(made, ["dataset=feel,jamendo_mood"])[0] == [only, songs]
 
 
 def test_hours_and_clips_of_parts() -> None:
@@ -286,7 +292,7 @@ def test_a_definition_is_taken_over() -> None:
         (None, "table is missing; it holds kind, columns and rows"),
         ({"kind": "durations"}, "table.columns is missing"),
         (section(rwos=[]), "table.rwos: no such key; did you mean rows?"),
-        (section(kind="duration"), "table.kind: 'duration' is none of durations, samples, results"),
+        (section(kind="duration"), "table.kind: 'duration' is none of durations, samples, results, grid"),
         (section(rows=[]), "table.rows: rows must be there, and have names of their own ()"),
         (section(rows=section()["rows"] * 2), "table.rows: rows must be there, and have names of their own (a, a)"),
         (section(rows=["a"]), "table.rows[0] is no mapping; it holds name, overrides and published"),

@@ -1,4 +1,4 @@
-"""How much to generate per class, which recorded windows prime the samples, and what the training set is made of."""
+"""The same seconds of samples for every class, primed by recorded windows drawn without replacement."""
 
 from __future__ import annotations
 
@@ -13,44 +13,13 @@ import pandas as pd
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError
 from augrun.generators.base import REQUEST_COLUMNS
+from augrun.policies.base import Needs, Plan, Policy
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a generator wants of a request.
-
-    Attributes:
-        primed: whether each sample starts from a recorded window.
-        prime_s: seconds of prime; None takes whole clips.
-        sample_s: seconds of one finished sample; None makes it as long as its prime.
-        reconstructs: the sample is as long as its prime, also where a clip is too short for a full one.
-    """
-
-    primed: bool
-    prime_s: float | None
-    sample_s: float | None
-    reconstructs: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to generate.
-
-    Attributes:
-        requests: one row a sample (`augrun.generators.base.REQUEST_COLUMNS`).
-        seconds_per_class: the budget of each class.
-        shortfalls: per class name, the seconds for which there was no prime left.
-    """
-
-    requests: pd.DataFrame
-    seconds_per_class: float
-    shortfalls: dict[str, float]
-
-
-@dataclass(frozen=True)
-class EqualDuration:
+class EqualDuration(Policy):
     """The same seconds for every class, in all a fraction of the train part (Godwin et al. 2021, §IV-A).
 
     Attributes:
@@ -58,7 +27,6 @@ class EqualDuration:
         total_hours: the total in hours instead; the paper's own figures are 8 and 7.85.
         allow_reuse: draw windows again once all windows of a class are used; else fewer samples are made.
         inherit: `drawn`: a sample carries the class its prime was drawn for; `all`: every class of the prime.
-        composition: what the training set holds: `both`, `synthetic` or `recorded` clips.
     """
 
     version: ClassVar[int] = 1
@@ -67,18 +35,12 @@ class EqualDuration:
     total_hours: Annotated[float, "(0, inf)"] | None = None
     allow_reuse: bool = False
     inherit: Literal["drawn", "all"] = "drawn"
-    composition: Literal["both", "synthetic", "recorded"] = "both"
 
-    def plan(self, train: Corpus, needs: Needs, seed: int) -> Plan:
-        """Draws the primes.
+    def plan(self, train: Corpus, needs: Needs, seed: int, units: np.ndarray | None = None) -> Plan:
+        """Draws the primes; see `Policy.plan`.
 
         Within a class, windows are drawn without replacement: first one of every clip, in random order,
         then a second one of the clips that have another, and so on. Windows of one clip do not overlap.
-
-        Args:
-            train: the recorded train part; nothing else is ever drawn from.
-            needs: what the generator wants.
-            seed: of the draw.
         """
         total = self.total_hours * 3600 if self.total_hours is not None else self.fraction * train.seconds
         budget = total / len(train.label_set)
@@ -113,14 +75,6 @@ class EqualDuration:
         if shortfalls:
             self._warn(shortfalls, budget)
         return Plan(pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), budget, shortfalls)
-
-    def compose(self, recorded: Corpus, generated: Corpus | None) -> Corpus:
-        """The training set."""
-        if generated is None or not len(generated) or self.composition == "recorded":
-            return recorded
-        if self.composition == "synthetic":
-            return generated
-        return Corpus.concatenate([recorded, generated])
 
     def _draws(
         self, windows: _Windows, clips: np.ndarray, generator: np.random.Generator

@@ -1,0 +1,1 @@
+"""How much is generated per class, and what the training set is made of; one file a policy."""

@@ -1,0 +1,67 @@
+"""A published table whose every cell is a condition of its own: one metric, rows by columns, and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from augrun.evaluation.results import summarise, trial_means
+from augrun.reports.definition import Definition, cell_name
+from augrun.reports.tables import Row, Table, provenance
+
+
+def table(definition: Definition, results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The table of what is there; a cell that is not is empty, and a mean over fewer columns than all is not shown.
+
+    Args:
+        definition: of the table; its kind is `grid`.
+        results: the content of each condition's `results.json`, by `cell_name`.
+    """
+    rows, used = [], []
+    for row in definition.rows:
+        cells = {column: results.get(cell_name(row.name, column)) for column in definition.cells}
+        there = [(cell_name(row.name, column), result) for column, result in cells.items() if result is not None]
+        if not there:
+            continue
+        used += there
+        measured = {column: _summary(_trials(result, definition.metric)) for column, result in cells.items()}
+        if definition.average:
+            measured[definition.average] = _summary(_mean([_trials(r, definition.metric) for r in cells.values()]))
+        # Columns differ in their protocol; what they have in common is the table's.
+        condition = {**there[0][1]["condition"], "protocol": definition.name}
+        rows.append(Row(row.name, condition, measured, {c: row.published.get(c) for c in definition.columns}))
+    reference = definition.reference if definition.reference in [row.name for row in rows] else None
+    notes = (*provenance(rows, used), f"Metric: {definition.metric}.", *definition.footnotes)
+    return Table(
+        definition.name,
+        tuple(rows),
+        definition.columns,
+        reference,
+        definition.highlight,
+        notes,
+        margin=definition.margin,
+    )
+
+
+def _trials(result: Mapping[str, Any] | None, metric: str | None) -> np.ndarray | None:
+    """The metric of each trial, shape (trials,)."""
+    return None if result is None or metric is None else trial_means(result["trials"], metric)
+
+
+def _mean(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Each trial's mean over the columns; None where one is missing or has other trials."""
+    known = [column for column in columns if column is not None]
+    if len(known) < len(columns) or len({len(column) for column in known}) != 1:
+        return None
+    return np.mean(known, axis=0)
+
+
+def _summary(trials: np.ndarray | None) -> dict[str, Any]:
+    """Mean, spread and interval over trials, as `results.json` has them."""
+    if trials is None or not len(trials):
+        return dict.fromkeys(("mean", "std", "n", "ci_low", "ci_high", "p"))
+    entries = [{"fold": "", "trial": number, "metrics": {"x": float(value)}} for number, value in enumerate(trials)]
+    found = summarise(entries)["x"]
+    return {key: found[key] for key in ("mean", "std", "n", "ci_low", "ci_high")} | {"p": None}

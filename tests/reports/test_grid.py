@@ -1,0 +1,95 @@
+"""A table whose cells are conditions of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from augrun.errors import AugrunError
+from augrun.reports import grid, renderings
+from augrun.reports.definition import Definition
+
+SECTION: dict[str, Any] = {
+    "kind": "grid",
+    "metric": "uar",
+    "columns": {"Angry": ["protocol.minority=angry"], "Sad": ["protocol.minority=sad", "seed=1"]},
+    "average": "Average",
+    "reference": "Imbalanced",
+    "highlight": "best",
+    "rows": [
+        {"name": "Imbalanced", "overrides": ["generator=none"], "published": {"Angry": 0.478, "Average": 0.49}},
+        {"name": "CP", "overrides": ["generator=copy"]},
+    ],
+    "footnotes": ["Published elsewhere."],
+}
+
+
+def results(generator: str, uar: list[float], minority: str) -> dict[str, Any]:
+    condition = {"dataset": "iemocap", "generator": generator, "protocol": f"imbalance_{minority}", "scale": "demo"}
+    condition |= {"data": "standin", "classifier": "vgg19", "representation": "logmel_ser"}
+    trials = [{"fold": "1", "trial": k, "metrics": {"uar": value}} for k, value in enumerate(uar)]
+    return {"condition": condition, "trials": trials, "generated": {}, "fingerprint": minority, "baseline": "b"}
+
+
+def test_every_cell_is_a_job_of_its_own() -> None:
+    definition = Definition.of("t", SECTION)
+    assert definition.columns == ("Angry", "Sad", "Average")
+    assert definition.jobs == [
+        ("Imbalanced / Angry", ("generator=none", "protocol.minority=angry")),
+        ("Imbalanced / Sad", ("generator=none", "protocol.minority=sad", "seed=1")),
+        ("CP / Angry", ("generator=copy", "protocol.minority=angry")),
+        ("CP / Sad", ("generator=copy", "protocol.minority=sad", "seed=1")),
+    ]
+    assert [name for name, _ in definition.only(["CP"]).jobs] == ["CP / Angry", "CP / Sad"]
+
+
+def test_cells_averages_and_differences() -> None:
+    definition = Definition.of("t", SECTION)
+    table = grid.table(
+        definition,
+        {
+            "Imbalanced / Angry": results("none", [0.4, 0.5], "angry"),
+            "Imbalanced / Sad": results("none", [0.6, 0.5], "sad"),
+            "CP / Angry": results("copy", [0.5, 0.7], "angry"),
+            "CP / Sad": results("copy", [0.7, 0.7], "sad"),
+        },
+    )
+    first, second = table.rows
+    assert first.measured["Angry"]["mean"] == pytest.approx(0.45)
+    assert second.measured["Average"]["mean"] == pytest.approx(0.65)
+    # Each trial's mean over the columns, and their spread: not the mean of spreads.
+    assert first.measured["Average"]["std"] == pytest.approx(0.0)
+    assert second.measured["Average"]["std"] == pytest.approx(0.0707106781)
+    assert table.difference(second, "Angry") == pytest.approx(0.15)
+    assert table.difference(second, "Average") == pytest.approx(0.15)
+    assert table.difference(first, "Angry") is None
+    assert first.published == {"Angry": 0.478, "Sad": None, "Average": 0.49}
+    text = renderings.text(table)
+    assert "Metric: uar." in text and "Published elsewhere." in text and "0.478" in text
+    assert "STAND-IN" in text
+
+
+def test_a_missing_cell_is_empty_and_leaves_no_average() -> None:
+    definition = Definition.of("t", SECTION)
+    there = {"Imbalanced / Angry": results("none", [0.4], "angry"), "CP / Sad": results("copy", [0.7], "sad")}
+    table = grid.table(definition, there)
+    assert [row.measured["Average"]["mean"] for row in table.rows] == [None, None]
+    assert table.rows[0].measured["Sad"]["mean"] is None
+    assert table.rows[1].measured["Sad"]["mean"] == 0.7
+    only = grid.table(definition, {"CP / Sad": results("copy", [0.7], "sad")})
+    assert [row.name for row in only.rows] == ["CP"] and only.reference is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": None}, None),
+        ({"columns": ["Angry"]}, "table.columns: a grid's columns hold overrides"),
+    ],
+)
+def test_a_wrong_grid_names_the_key(changes: dict[str, Any], message: str | None) -> None:
+    section = {key: value for key, value in (SECTION | changes).items() if value is not None}
+    with pytest.raises(AugrunError) as caught:
+        Definition.of("t", section)
+    assert str(caught.value).startswith(f"conf/experiment/t.yaml: {message or 'table.metric is missing'}")

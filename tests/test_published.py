@@ -1,0 +1,80 @@
+"""The published tables at demonstration scale, two rows of each, as anyone would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Table, the two rows that are run, and the published value that stands beside the second one's first column.
+TABLES = [
+    ("godwin2021_table3a", ("Baseline", "SampleRNN"), 0.063),
+    ("godwin2021_table3b", ("Baseline", "DDSP"), 0.489),
+    ("godwin2021_table3c", ("Mood/theme (ours)", "Emotional"), 0.485),
+]
+
+
+def augrun(output: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("AUGRUN_", "HYDRA_"))}
+    command = [sys.executable, "-m", "augrun", *words]
+    return subprocess.run(
+        command, env={**clean, "AUGRUN_OUTPUT": str(output)}, cwd=ROOT, capture_output=True, text=True, timeout=900
+    )
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One output folder for all tables: their rows share stages."""
+    return tmp_path_factory.mktemp("published") / "outputs"
+
+
+def artifacts(client: MlflowClient, run_id: str, folder: str | None = None) -> set[str]:
+    names: set[str] = set()
+    for item in client.list_artifacts(run_id, folder):
+        names |= artifacts(client, run_id, item.path) if item.is_dir else {item.path}
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "rows", "published"), TABLES, ids=[name for name, _, _ in TABLES])
+def test_two_rows_of_a_table(output: Path, table: str, rows: tuple[str, str], published: float) -> None:
+    picked = "sweep.rows=[" + ",".join(f"'{row}'" for row in rows) + "]"
+    words = ["-m", f"experiment={table}", "trials.count=1", picked]
+    result = augrun(output, *words)
+    assert result.returncode == 0, result.stderr
+    client = MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(table)
+    runs = client.search_runs([experiment.experiment_id])
+    (compared,) = (run for run in runs if run.data.tags["augrun.kind"] == "sweep")
+    assert compared.info.run_name == table
+    stored = json.loads(Path(client.download_artifacts(compared.info.run_id, "tables/comparison.json")).read_text())
+    assert stored["data"] == "standin" and stored["scale"] == "demo"
+    assert [row["row"] for row in stored["rows"]] == list(rows)
+    first = next(iter(stored["rows"][1]["published"]))
+    assert stored["rows"][1]["published"][first] == published
+    for row in stored["rows"]:
+        for column, cell in row["measured"].items():
+            assert 0 <= cell["mean"] <= 1, column
+    assert f"{published:.3f}" in result.stdout
+    assert "a rendered STAND-IN, not the real corpus" in result.stdout
+    conditions = [run for run in runs if run.data.tags["augrun.kind"] == "condition"]
+    assert len(conditions) == 2
+    for run in conditions:
+        names = artifacts(client, run.info.run_id)
+        if run.data.tags["augrun.generator"] != "none":  # section VI, and what there is to listen to
+            heard = {"label_validity.json", "listen.html", "figures/generated_confusion.png"}
+            assert heard | {"figures/label_validity.png", "tables/label_validity.csv"} <= names
+            assert 0 <= run.data.metrics["label_validity/validity/mean"] <= 1
+    stages = {path for path in (output / "store").glob("*/*") if path.parent.name != "locks"}
+    again = augrun(output, *words)
+    assert again.returncode == 0
+    assert {path for path in (output / "store").glob("*/*") if path.parent.name != "locks"} == stages
+    shown = result.stdout[result.stdout.rindex(f"{table}\n") :]
+    assert again.stdout.endswith(shown)
