@@ -152,7 +152,8 @@ def listen(
     heard = kept_sounds.keep(folder, left.made.samples, recorded, left.judged, holds_prime)
     if not heard:
         return []
-    note = f"{DATA[names['data']]} Scale: {names['scale']}."
+    told = "".join(f" {names['generator']}: {note}" for note in left.made.account["notes"])
+    note = f"{DATA[names['data']]} Scale: {names['scale']}.{told}"
     listening.write_pictures(heard, note)
     columns = {names["generator"]: heard}
     listening.write_page(folder / LISTEN, title, columns, note, left.made.samples.label_set.names)

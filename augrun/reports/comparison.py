@@ -80,7 +80,8 @@ def _listen(path: Path, name: str, rows: Sequence[tuple[str, dict[str, Any], Any
     heard = {row: sounds for row, _, _ in rows if (sounds := kept_sounds.load(places[row]))}
     if len(heard) > 1:
         condition, classes = rows[0][1]["condition"], rows[0][1]["classes"]
-        note = f"{DATA[condition['data']]} Scale: {condition['scale']}."
+        told = "".join(f" {row}: {one}" for row, entry, _ in rows for one in entry["generated"].get("notes", ()))
+        note = f"{DATA[condition['data']]} Scale: {condition['scale']}.{told}"
         listening.write_page(path, f"{name}: {condition['dataset']}", heard, note, classes)
 
 
