@@ -63,7 +63,11 @@ class SampleRNN(Generator):
         gradient_clip: largest magnitude of each value of a gradient.
         temperature: divides the logits when sampling; below 1 is more certain.
         top_k: draw among the so many likeliest levels; null takes all.
-        batch_size: samples made at once; null takes what fits into memory (on a processor at most 128).
+        precision: of the products when sampling. `bfloat16` keeps the recurrent state, its gates, the last layer and
+            the distribution in float32; it makes other samples than `float32`, from the same distribution but for
+            rounding.
+        batch_size: samples made at once; null takes what fits into memory, on a processor at most 128, on a GPU at
+            most 1,440 (half of the published 2,880), in batches as even as can be. A killed generation loses one batch.
     """
 
     domain: ClassVar[str] = "waveform"
@@ -93,6 +97,7 @@ class SampleRNN(Generator):
     gradient_clip: Annotated[float, "(0, inf)"] = 1.0
     temperature: Annotated[float, "(0, inf)"] = 1.0
     top_k: Annotated[int, "[1, inf)"] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: Annotated[int, "[1, inf)"] | None = None
 
     def __post_init__(self) -> None:
@@ -184,7 +189,7 @@ class SampleRNN(Generator):
 
         module = self._load(fitted, label_names)
         place = device(job.hardware)
-        sampler = Sampler(module, self.temperature, self.top_k, place)
+        sampler = Sampler(module, self.temperature, self.top_k, place, precision=self.precision)
         unmade = [
             group
             for group in self._groups(requests, self._batch_size(module, requests, place, job.folder))
@@ -202,22 +207,25 @@ class SampleRNN(Generator):
         from augrun.generators.samplernn_data import one_hot
 
         quantiser = self.quantiser()
+        levels = quantiser.decode(np.arange(self.levels))  # looked up, a long sound costs no more than its file
 
         def prime(request: Any) -> np.ndarray:
             sound = audio.read(request.prime_path, self.sample_rate, request.prime_start_s, request.prime_s)
             return quantiser.encode(sound)
 
-        with ThreadPoolExecutor(max(1, job.hardware.workers)) as pool:
-            primes = list(pool.map(prime, group.itertuples(index=False)))
-        wanted = [round(seconds * self.sample_rate) for seconds in group["seconds"]]
-        kept = [codes if self.keep_prime else codes[:0] for codes in primes]
-        new = max(max(0, total - len(codes)) for total, codes in zip(wanted, kept, strict=True))
-        told = np.stack([one_hot(int(label), classes if self.conditional else 0) for label in group["label"]])
-        made = sampler(primes, told, group["seed"].tolist(), new, advance)
-        for sample_id, total, before, after in zip(group["sample_id"], wanted, kept, made, strict=True):
+        def write(sample_id: str, total: int, before: np.ndarray, after: np.ndarray) -> None:
             path = job.folder / f"{sample_id}.wav"
             if not path.exists():
-                audio.write(path, quantiser.decode(np.concatenate([before, after])[:total]), self.sample_rate)
+                audio.write(path, levels[np.concatenate([before, after])[:total]], self.sample_rate)
+
+        with ThreadPoolExecutor(max(1, job.hardware.workers)) as pool:
+            primes = list(pool.map(prime, group.itertuples(index=False)))
+            wanted = [round(seconds * self.sample_rate) for seconds in group["seconds"]]
+            kept = [codes if self.keep_prime else codes[:0] for codes in primes]
+            new = max(max(0, total - len(codes)) for total, codes in zip(wanted, kept, strict=True))
+            told = np.stack([one_hot(int(label), classes if self.conditional else 0) for label in group["label"]])
+            made = sampler(primes, told, group["seed"].tolist(), new, advance)
+            list(pool.map(write, group["sample_id"], wanted, kept, made))
 
     def _groups(self, requests: pd.DataFrame, size: int) -> list[pd.DataFrame]:
         """The requests in batches, those with as much to make and to hear together."""
@@ -238,7 +246,7 @@ class SampleRNN(Generator):
         if known.exists():
             return int(json.loads(known.read_text(encoding="utf-8"))["batch_size"])
         longest = round(float((requests["seconds"] + requests["prime_s"]).max()) * self.sample_rate)
-        size = self.batch_size or rows_by_memory(module, longest, place)
+        size = self.batch_size or even(len(requests), rows_by_memory(module, longest, place))
         replace_file(known, json.dumps({"batch_size": size}).encode())
         return size
 
@@ -283,6 +291,12 @@ class SampleRNN(Generator):
             learning_rate=self.learning_rate,
             gradient_clip=self.gradient_clip,
         )
+
+
+def even(count: int, most: int) -> int:
+    """The size of batches that are as few as `most` allows, and as even as can be."""
+    batches = max(1, -(-count // most))
+    return max(1, -(-count // batches))
 
 
 @contextmanager

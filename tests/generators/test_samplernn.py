@@ -19,7 +19,7 @@ from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.errors import AugrunError, RequestError
 from augrun.generators import samplernn as component
 from augrun.generators.base import REQUEST_COLUMNS
-from augrun.generators.samplernn import SampleRNN
+from augrun.generators.samplernn import SampleRNN, even
 from augrun.generators.samplernn_data import Windows
 from augrun.generators.samplernn_model import SampleRNN as Network
 from augrun.job import Hardware, Job
@@ -55,9 +55,9 @@ def corpus_of(folder: Path, labels: list[tuple[int, ...]], seconds: float = 1.5)
     return Corpus("sines", pd.DataFrame(rows, columns=list(COLUMNS)), LabelSet(tuple(PITCHES), multilabel=True))
 
 
-def job_in(folder: Path, seed: int = 0) -> Job:
+def job_in(folder: Path, seed: int = 0, workers: int = 2) -> Job:
     folder.mkdir(exist_ok=True)
-    return Job(folder, seed=seed, hardware=Hardware(accelerator="cpu", progress=False))
+    return Job(folder, seed=seed, hardware=Hardware(accelerator="cpu", workers=workers, progress=False))
 
 
 def requests_for(
@@ -180,12 +180,29 @@ def test_samples_do_not_depend_on_their_batch(fitted: tuple[Path, Corpus], tmp_p
     assert json.loads((tmp_path / "one" / "batch.json").read_text()) == {"batch_size": 1}
 
 
+def test_batches_are_as_few_as_allowed_and_even() -> None:
+    assert [even(count, 1440) for count in (0, 1, 1440, 1441, 2880, 2881)] == [1, 1, 1440, 721, 1440, 961]
+
+
+def test_bfloat16_makes_other_samples_of_the_same_pitch(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
+    folder, corpus = fitted
+    requests = requests_for(corpus, [0, 1] * 2)
+    rough = dataclasses.replace(TINY, precision="bfloat16")
+    TINY.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "exact"))
+    rough.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "rough"))
+    exact, made = sounds_in(tmp_path / "exact"), sounds_in(tmp_path / "rough")
+    for name, sound in made.items():
+        assert np.array_equal(sound[:500], exact[name][:500])  # the prime
+        assert not np.array_equal(sound, exact[name])
+        assert pitch_of(sound[500:]) == pytest.approx(list(PITCHES.values())[int(name[:3])], rel=0.04), name
+
+
 def test_killed_generation_continues_to_the_same_files(
     fitted: tuple[Path, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, corpus = fitted
     requests = requests_for(corpus, [0, 1] * 5)  # batches of 4, 4 and 2
-    whole, broken = job_in(tmp_path / "whole"), job_in(tmp_path / "broken")
+    whole, broken = job_in(tmp_path / "whole"), job_in(tmp_path / "broken", workers=1)  # one file after the other
     TINY.generate(requests, tuple(PITCHES), folder, whole)
     write, written = component.audio.write, []
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from augrun.generators.samplernn_data import Quantiser, window_starts
 from augrun.generators.samplernn_model import SampleRNN
-from augrun.generators.samplernn_sampling import Sampler, draw, rows_by_memory
+from augrun.generators.samplernn_sampling import Sampler, rows_by_memory
+from augrun.generators.samplernn_steps import draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,13 +141,11 @@ def test_teacher_forced_bits_equal_step_by_step_probabilities() -> None:
     with torch.no_grad():
         logits, _ = module(padded, classes)
         at_once = float(module.bits(logits, codes, torch.ones_like(codes)))
-    step = Sampler(module)._stepper(2)
+    step = Sampler(module)._steppers([2])[0]
     seen: list[torch.Tensor] = []
 
     def forced(at: int, condition: torch.Tensor) -> None:
-        torch.add(step.recent[:, at - 4 : at], step.positions, out=step.places)
-        x = torch.nn.functional.embedding_bag(step.places, step.table, mode="sum")
-        seen.append(step.out(step.hidden((x + condition).relu())))
+        seen.append(step.logits(at, condition).clone())
         step.recent[:, at] = codes[:, len(seen) - 1]
 
     with torch.inference_mode():
@@ -221,10 +220,10 @@ def test_the_whole_prime_is_heard() -> None:
 def test_draw_follows_the_distribution() -> None:
     logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().expand(10_000, 4)
     uniforms = torch.arange(10_000)[:, None] / 10_000
-    assert torch.bincount(draw(logits, uniforms)).tolist() == pytest.approx([1000, 2000, 3000, 4000], abs=2)
-    sharper = torch.bincount(draw(logits, uniforms, temperature=0.5)) / 10_000
+    assert torch.bincount(draw(logits, uniforms)[:, 0]).tolist() == pytest.approx([1000, 2000, 3000, 4000], abs=2)
+    sharper = torch.bincount(draw(logits, uniforms, temperature=0.5)[:, 0]) / 10_000
     assert sharper.tolist() == pytest.approx([1 / 30, 4 / 30, 9 / 30, 16 / 30], abs=1e-3)
-    kept = torch.bincount(draw(logits, uniforms, top_k=2), minlength=4)
+    kept = torch.bincount(draw(logits, uniforms, top_k=2)[:, 0], minlength=4)
     assert kept.tolist() == pytest.approx([0, 0, 4286, 5714], abs=2)
     almost_one = torch.full((1, 1), 1 - 2**-24)
     assert int(draw(torch.tensor([[0.0, 0.0, -1e9, -1e9]]), almost_one, top_k=2)) == 1
@@ -291,13 +290,3 @@ def test_window_starts(duration: float, start: float, limit: int | None) -> None
     assert len(starts) <= (limit or 1000)
     assert starts[0] >= start
     assert starts[-1] <= max(start, start + duration - 4.0) + 1e-9
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_graphs_on_a_gpu_equal_the_plain_loop(bench: ModuleType) -> None:
-    module = network()
-    primes, classes = primes_for(module, [70] * 4), told(module, 4)
-    given = (primes, classes, range(4), 333)
-    plain = bench.plain(module, *given)
-    for graphs in (True, False):
-        assert np.array_equal(Sampler(module, device="cuda", graphs=graphs)(*given), plain)

@@ -1,0 +1,262 @@
+"""The classifier of Chatziagapi et al. 2019: VGG19 from scratch over the log-mel spectrograms of 3-s segments.
+
+Chatziagapi et al., "Data augmentation using GANs for speech emotion recognition", Interspeech 2019, section 3.2;
+Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015. Classes are
+not weighed and batches not balanced: what a more balanced training set brings is the question that is put.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from augrun.allocator import keep_memory
+from augrun.classifiers.base import Classifier, Examples
+from augrun.classifiers.vgg19_network import VGG19 as Network
+from augrun.devices import device
+from augrun.errors import AugrunError
+from augrun.features.cache import Features
+from augrun.job import Job
+from augrun.training import fit, read_weights, reseed
+
+MODEL, HISTORY = "model.pt", "history.json"
+FIT = "fit"  # the folder of the checkpoints
+PREDICTED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class VGG19(Classifier):
+    """Min–max normalised spectrograms of one size → 16 convolutions → 3 fully connected layers.
+
+    Every example has the same number of frames: fix it with segments.seconds and segments.frames.
+
+    Attributes:
+        width: multiplies the channels and the hidden units; 1 is the paper's network.
+        batch_norm: batch normalisation after each convolution (Ioffe and Szegedy 2015); VGG19 has none.
+        pooled: rows and columns of the map before the hidden layers; torchvision's network has 7.
+        shrink: so many frames and as many bands are averaged into one before the first convolution; 1 leaves all.
+        dropout: of the hidden layers (Simonyan and Zisserman: 0.5).
+        batch_size: segments in a training batch.
+        epochs: how many.
+        rate: learning rate of Adam.
+        weight_decay: L2 penalty.
+        select: which epoch is kept: that of the largest macro recall on validation (`uar`), or of the least `loss`.
+            Without a validation part it is the last.
+    """
+
+    width: Annotated[float, "(0, 2]"] = 1.0
+    batch_norm: bool = False
+    pooled: Annotated[int, "[1, inf)"] = 7
+    shrink: Annotated[int, "[1, inf)"] = 1
+    dropout: Annotated[float, "[0, 1)"] = 0.5
+    batch_size: Annotated[int, "[2, inf)"] = 32
+    epochs: Annotated[int, "[1, inf)"] = 60
+    rate: Annotated[float, "(0, inf)"] = 1e-4
+    weight_decay: Annotated[float, "[0, inf)"] = 0.0
+    select: Literal["uar", "loss"] = "uar"
+
+    domain: ClassVar[str] = "logmel"
+    version: ClassVar[int] = 1
+
+    def fit(self, train: Examples, validation: Examples, job: Job) -> None:
+        """Trains; leaves `model.pt` and `history.json`."""
+        if not (job.folder / MODEL).exists():
+            self._train(train, validation, job)
+        shutil.rmtree(job.folder / FIT, ignore_errors=True)  # the checkpoints have served
+
+    def _train(self, train: Examples, validation: Examples, job: Job) -> None:
+        shape = shape_of(train, validation)
+        reseed(job.seed, "network")
+        training = Training(self.network(shape), train.multilabel, self)
+        result = fit(
+            training,
+            Segments(train),
+            Segments(validation),
+            job.within(FIT, title=job.title or "classifier"),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            validation_batch_size=2 * self.batch_size,
+            monitor=f"validation/{self.select}" if len(validation) else None,
+            mode="max" if self.select == "uar" else "min",
+        )
+        _leave(job.folder, {"shape": shape, "state": read_weights(result.best)}, result.history)
+
+    def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
+        """Class probabilities, shape (segments, classes), float32."""
+        model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
+        shape = model["shape"]
+        _check_frames(features, shape["frames"], "the classifier was trained on")
+        network = self.network(shape)
+        network.load_state_dict({name.removeprefix("network."): value for name, value in model["state"].items()})
+        where = device(job.hardware)
+        if where.type == "cpu":
+            keep_memory()
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(where).eval()
+        scores = np.empty((len(features), shape["classes"]), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(features), PREDICTED_AT_ONCE):
+                stop = min(start + PREDICTED_AT_ONCE, len(features))
+                batch = torch.from_numpy(np.stack([features[row] for row in range(start, stop)])).to(where)
+                logits = network(batch).float()
+                scores[start:stop] = (logits.sigmoid() if shape["multilabel"] else logits.softmax(1)).cpu().numpy()
+        return scores
+
+    def network(self, shape: dict[str, Any]) -> Network:
+        """The untrained network; its weights come from torch's global generator."""
+        given = {name: value for name, value in shape.items() if name != "multilabel"}
+        return Network(
+            **given,
+            width=self.width,
+            batch_norm=self.batch_norm,
+            pooled=self.pooled,
+            dropout=self.dropout,
+            shrink=self.shrink,
+        )
+
+
+class Segments(Dataset):
+    """(spectrogram, targets) of each segment."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.features = examples.features
+        self.targets = torch.from_numpy(np.asarray(examples.targets, dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(np.array(self.features[index])), self.targets[index]
+
+
+class Training(pl.LightningModule):
+    """Loss and selection around the network."""
+
+    channels_last = True
+
+    def __init__(self, network: Network, multilabel: bool, settings: VGG19) -> None:
+        super().__init__()
+        self.network, self.multilabel, self.settings = network, multilabel, settings
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+        spectrograms, targets = batch
+        loss = self.loss(self.network(spectrograms), targets)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+        spectrograms, targets = batch
+        logits = self.network(spectrograms)
+        self.log("validation/loss", self.loss(logits, targets), batch_size=len(targets))
+        self.seen.append((logits.float().cpu(), targets.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, targets = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
+        self.seen.clear()
+        self.log("validation/uar", macro_recall(logits, targets, self.multilabel))
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Binary (mean over classes) or categorical cross-entropy in nats, mean over segments; targets may be soft."""
+        if self.multilabel:
+            return functional.binary_cross_entropy_with_logits(logits.float(), targets)
+        return functional.cross_entropy(logits.float(), targets)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam; its rate stays as it is."""
+        return torch.optim.Adam(self.parameters(), lr=self.settings.rate, weight_decay=self.settings.weight_decay)
+
+
+def macro_recall(logits: torch.Tensor, targets: torch.Tensor, multilabel: bool) -> float:
+    """Mean over classes of the share of a class's segments that are taken for it; classes without any are left out.
+
+    Args:
+        logits: shape (segments, classes).
+        targets: alike; of soft ones the largest counts, or with several classes a segment those above one half.
+        multilabel: whether a segment may be of several classes (logits above 0 then) or of one (the largest logit).
+    """
+    if multilabel:
+        truth, taken = targets > 0.5, logits > 0
+    else:
+        classes = targets.shape[1]
+        truth, taken = (functional.one_hot(x.argmax(1), classes).bool() for x in (targets, logits))
+    count = truth.sum(0)
+    return float(((truth & taken).sum(0)[count > 0] / count[count > 0]).mean())
+
+
+def shape_of(train: Examples, validation: Examples) -> dict[str, Any]:
+    """What the network is built for; the train part's range is read one segment after the other.
+
+    Raises:
+        AugrunError: nothing can be learnt from these parts.
+    """
+    if not len(train):
+        raise AugrunError("the training part has no segments. Check the protocol and policy.composition.")
+    frames = int(train.features.frames[0])
+    for part in (train, validation):
+        _check_frames(part.features, frames, "the first of the train part has")
+    targets = np.asarray(train.targets)
+    if not (targets.max(0) > targets.min(0)).any():
+        raise AugrunError(
+            f"all {len(train)} training segments carry the same class, so there is nothing to tell apart. "
+            "Check dataset.labels and policy.composition."
+        )
+    low, high = value_range(train.features)
+    return {
+        "frames": frames,
+        "bands": train.features.bands,
+        "classes": targets.shape[1],
+        "multilabel": train.multilabel,
+        "low": low,
+        "high": high,
+    }
+
+
+def value_range(features: Features) -> tuple[float, float]:
+    """The smallest and the largest of all values, with no more than one matrix in memory at once.
+
+    Raises:
+        AugrunError: a value is not finite, or all are equal.
+    """
+    low, high = np.inf, -np.inf
+    for number, matrix in enumerate(features):
+        least, most = float(matrix.min()), float(matrix.max())
+        if not (np.isfinite(least) and np.isfinite(most)):
+            raise AugrunError(
+                f"segment {number + 1} of the {len(features)} training segments holds values that are NaN or "
+                "infinite. Remove its features, and mend the recording or sample that it is from."
+            )
+        low, high = min(low, least), max(high, most)
+    if low == high:
+        raise AugrunError(
+            f"all values of the {len(features)} training segments are {low:g}: silence alone. Check the recordings."
+        )
+    return low, high
+
+
+def _check_frames(features: Features, frames: int, whose: str) -> None:
+    different = np.flatnonzero(features.frames != frames)
+    if len(different):
+        raise AugrunError(
+            f"vgg19 takes segments of one length: {len(different)} of {len(features)} have other than the {frames} "
+            f"frames that {whose}, e.g. {features.frames[different[0]]}. Give segments.seconds and segments.frames, "
+            "as 3 and 128."
+        )
+
+
+def _leave(folder: Path, model: dict[str, Any], history: list[dict[str, Any]]) -> None:
+    """Writes the result, the model last and atomically: it says that all is there."""
+    (folder / HISTORY).write_text(json.dumps(history, indent=1))
+    fresh = folder / f".{MODEL}.new"
+    torch.save(model, fresh)
+    os.replace(fresh, folder / MODEL)
