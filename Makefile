@@ -45,6 +45,9 @@ tables: $(STAMP) ## the published tables at demo scale, on the stand-ins; Jukebo
 bench: $(STAMP) ## benchmarks, each a ratio measured side by side
 	$(BIN)/python scripts/bench_features.py
 	$(BIN)/python scripts/bench_feature_memory.py
+	$(BIN)/python scripts/bench_samplernn.py --batches 1 64 128
+	$(BIN)/python scripts/bench_training.py
+	$(BIN)/python scripts/bench_augment.py
 	@if [ -x .venv-ddsp/bin/python ]; then $(BIN)/python scripts/bench_ddsp.py --env .venv-ddsp; \
 	else echo "scripts/bench_ddsp.py: needs Magenta's ddsp beside it; make env-ddsp first"; fi
 

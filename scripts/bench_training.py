@@ -14,6 +14,7 @@ Medians of the turns count; the spread is that of the turns' ratios. The target 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import statistics
 import tempfile
@@ -76,6 +77,7 @@ def main() -> None:
     if options.turns < 5:
         parser.error("--turns: a median needs five or more")
     hardware = Hardware(accelerator=options.device, progress=False)
+    logging.getLogger("augrun").setLevel(logging.ERROR)  # what a few steps make is no use, and need not be said
     keep_memory()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     where = torch.cuda.get_device_name() if options.device == "gpu" else f"{torch.get_num_threads()} threads"
@@ -143,6 +145,7 @@ def bare(contest: Contest, job: Job, steps: int) -> tuple[float, float, pl.Light
         sampler=EpochSampler(len(contest.data), steps * contest.batch_size, job.seed),  # type: ignore[arg-type]
         num_workers=0 if on_cpu else job.hardware.workers,
         pin_memory=not on_cpu,
+        generator=torch.Generator(),  # else the loader takes numbers from the dropout's generator
     )
     clock = Clock(job.hardware)
     reseed(job.seed, "epoch", 0)  # the same dropout

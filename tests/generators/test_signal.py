@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import logging
 import os
@@ -527,3 +528,24 @@ def test_real_speech_amid_real_noise(shared_data: Path, tmp_path: Path) -> None:
         else:
             loudness_db = 10 * np.log10(np.mean(np.square(made)) / np.mean(np.square(clean)))
             assert abs(loudness_db - line["gain_db"]) < 1.0
+
+
+def test_the_benchmark_names_each_transform_and_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], one_thread: None
+) -> None:
+    spec = importlib.util.spec_from_file_location("bench_augment", ROOT / "scripts" / "bench_augment.py")
+    assert spec is not None and spec.loader is not None
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    monkeypatch.setattr(bench, "audiomentations", lambda kind, rate, **settings: lambda sound: time.sleep(0.02))
+    monkeypatch.setattr(bench, "torch_audiomentations", lambda kind, rate, **settings: "not installed")
+    monkeypatch.setattr(sys, "argv", ["bench_augment.py", "--seconds", "4.5", "--rounds", "1"])
+    bench.main()
+    said = capsys.readouterr().out
+    for transform in ("time stretch 0.81", "pitch shift -2.00", "gaussian noise", "background noise, 44100 Hz"):
+        line = next(line for line in said.splitlines() if line.startswith(transform) and " augrun " in line)
+        ours, margin = float(line.split()[-3].replace(",", "")), float(line.split()[-1])
+        theirs = next(line for line in said.splitlines() if line.startswith(transform) and " audiomentations" in line)
+        assert margin == pytest.approx(ours / float(theirs.split()[-1].replace(",", "")), rel=0.05)
+    assert said.count("not installed") == 4
+    assert "generator=signal, 1 threads" in said
