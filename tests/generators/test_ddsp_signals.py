@@ -202,9 +202,10 @@ def test_silence_is_reconstructed_near_silence(tmp_path: Path) -> None:
     unseen = {"silence": DIFFICULT["silence"], "tone": glued(np.zeros(6400), tone(260.0, 0.4), np.zeros(SAMPLES))}
     primes = corpus_of(unseen, tmp_path / "primes")
     made, hum = (generate(generator, primes, j.folder, tmp_path / f"by {j.folder.name}") for j in (fit, untrained))
-    print("silence", _decibels(made["silence"]), "untrained", _decibels(hum["silence"]))
+    assert _decibels(made["silence"]) < -60 < -30 < _decibels(hum["silence"])
     sounding, gap = made["tone"][7400:11800], made["tone"][:5400]
-    print("tone", _decibels(sounding), "gap", _decibels(gap), "prime", _decibels(unseen["tone"][7400:11800]))
+    assert _decibels(sounding) == pytest.approx(_decibels(unseen["tone"][7400:11800]), abs=3)
+    assert _decibels(gap) < -60
 
 
 def _decibels(sound: np.ndarray) -> float:

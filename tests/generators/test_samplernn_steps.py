@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -244,12 +244,17 @@ def test_the_benchmark_really_makes_what_it_times(
 
 
 @pytest.fixture
-def gpu() -> str:
-    """A GPU that computes in float32 what is float32."""
+def gpu() -> Iterator[str]:
+    """A GPU that computes in float32 what is float32, the plain loop too."""
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    return "cuda"
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    for place in places:
+        place.allow_tf32 = False
+    yield "cuda"
+    for place, allowed in zip(places, before, strict=True):
+        place.allow_tf32 = allowed
 
 
 @pytest.mark.parametrize("changes", [{}, {"classes": 0}, {"frame_sizes": (2, 4, 8), "layers": 1}, {"dim": 272}])
