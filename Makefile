@@ -41,6 +41,8 @@ tables: $(STAMP) ## the published tables at demo scale, on the stand-ins; Jukebo
 	$(BIN)/augrun -m experiment=godwin2021_table3b scale=demo && \
 	$(BIN)/augrun -m experiment=godwin2021_table3c scale=demo && \
 	$(BIN)/augrun table godwin2021_table2 scale=demo
+	$(BIN)/augrun -m experiment=chatziagapi2019_table2 scale=demo
+	$(BIN)/augrun -m experiment=chatziagapi2019_table3 scale=demo
 
 bench: $(STAMP) ## benchmarks, each a ratio measured side by side
 	$(BIN)/python scripts/bench_features.py

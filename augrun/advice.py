@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from augrun.errors import RequestError
 from augrun.schema import GROUPS, ROLES, nearest
 
 
@@ -27,6 +29,20 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str:
     first = text.strip().splitlines()
     detail = f" ({str(cause).strip().splitlines()[0]})" if cause and str(cause).strip() else ""
     return (first[0] if first else type(error).__name__) + detail
+
+
+def refuse_null(arguments: Iterable[str]) -> None:
+    """Hydra has another word for no choice, and ends in a traceback at `null`.
+
+    Raises:
+        RequestError: a group is to be null.
+    """
+    for word in arguments:
+        key, _, value = word.lstrip("+").partition("=")
+        if value == "null" and key.split("@")[0] in GROUPS:
+            group, _, role = key.partition("@")
+            right = f"write '~{key}' to leave it out" if role else f"choose one, as `augrun list {group}` has them"
+            raise RequestError(f"{word}: {right}")
 
 
 def choices(conf: Path, group: str) -> list[str]:

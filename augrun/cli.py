@@ -96,7 +96,9 @@ def hydra_job(arguments: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from augrun import resolvers, sweeper
+    from augrun.advice import refuse_null
 
+    refuse_null(arguments)
     resolvers.register()
     show_trace = os.environ.get("HYDRA_FULL_ERROR") == "1" or "hydra.verbose=true" in arguments
     # Hydra would print its own traces and exit; with this set it raises, and the messages are ours.

@@ -25,11 +25,13 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> dict[st
     from omegaconf.errors import OmegaConfBaseException
 
     from augrun import experiment, resolvers
+    from augrun.advice import refuse_null
     from augrun.cli import conf_dir
 
     resolvers.register()
     GlobalHydra.instance().clear()
     words = list(overrides)
+    refuse_null(words)
     further = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

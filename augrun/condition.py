@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -251,8 +252,12 @@ class Condition(Plan):
         history = self.classified(cell) / "history.json"
         return Left(self.scored(cell), history, self.fitted(cell), self.made(cell), self.judged(cell))
 
-    def spectra(self, cell: Cell) -> dict[str, Any]:
-        """Recorded and generated examples of every class, of a generator that makes features; else nothing."""
+    def spectra(self, cell: Cell, scratch: Path) -> dict[str, Any]:
+        """Recorded and generated examples of every class, of a generator that makes features; else nothing.
+
+        A class that the policy wants no samples of, as the largest when classes are balanced, is shown by samples that
+        are made for the picture, in the folder `scratch`, which is gone afterwards.
+        """
         samples = self.generated(cell)
         if samples is None or self.domain != "logmel" or not len(samples):
             return {}
@@ -262,8 +267,29 @@ class Condition(Plan):
         recorded, rows = self.recorded(cell.fold.train)
         labels = cell.fold.train.first_labels()[rows]
         made = self.heard(cell, samples)[0].features
-        pictures = (pick(recorded.features, labels, len(names)), pick(made, samples.first_labels(), len(names)))
-        return {"classes": names, **dict(zip(("recorded", "generated"), pictures, strict=True))}
+        generated = pick(made, samples.first_labels(), len(names))
+        lacking = np.setdiff1d(np.arange(len(names)), samples.first_labels())
+        if len(lacking) and not self.needs.primed:
+            generated[lacking] = self._shown(cell, lacking, names, scratch)[lacking]
+        return {"classes": names, "recorded": pick(recorded.features, labels, len(names)), "generated": generated}
+
+    def _shown(self, cell: Cell, labels: np.ndarray, names: tuple[str, ...], scratch: Path) -> np.ndarray:
+        """Samples of these classes for a picture; shape (classes, examples, frames, bands)."""
+        from augrun.features.cache import Features
+        from augrun.generators.base import unprimed
+        from augrun.reports.spectra import EXAMPLES, pick
+        from augrun.samples import FEATURES
+
+        wanted = np.repeat(labels, EXAMPLES)
+        requests = unprimed(wanted.tolist(), self.needs.sample_s or 0.0, cell.seed)
+        scratch.mkdir()
+        try:
+            job = self._job(scratch, cell.samples, "showing")
+            generator = build(self.config["generator"])
+            generator.generate(requests, names, self.fitted(cell), job, **self.others("generator"))
+            return pick(Features.open(scratch / FEATURES), wanted, len(names))
+        finally:
+            shutil.rmtree(scratch)
 
     def _job(self, folder: Path, stage: Stage | None, doing: str) -> Job:
         seed = (stage.content.get("seed") if stage else None) or 0

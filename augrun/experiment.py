@@ -59,7 +59,8 @@ def run(config: Mapping[str, Any]) -> Path:
         parent.log_condition(folder)
 
     if reference is not None:
-        compare(config, [("baseline", reference), (condition.names["generator"], folder)], of=folder)
+        row = condition.names["generator" if condition.generates else "policy"]
+        compare(config, [("baseline", reference), (row, folder)], of=folder)
     elif recorder.problem:
         log.warning(recorder.closing_line())
     return folder
@@ -98,7 +99,7 @@ def record(condition: Condition) -> Path:
             condition.config,
             [condition.left(cell) for cell in condition.cells],
             condition.corpus,
-            condition.spectra(condition.cells[0]),
+            condition.spectra(condition.cells[0], folder / ".shown"),
         )
 
     return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)

@@ -97,7 +97,9 @@ class Plan:
 
     def others(self, group: str) -> dict[str, Corpus]:
         """The corpora in other roles that a component uses."""
-        return {role: self.recordings.corpus(role) for role in schema.uses(self.config[group])}
+        section = self.config[group]
+        given = [role for role in schema.may_use(section) if self.config.get(role)]
+        return {role: self.recordings.corpus(role) for role in (*schema.uses(section), *given)}
 
     @cached_property
     def names(self) -> dict[str, str]:

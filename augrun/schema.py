@@ -41,6 +41,7 @@ ROLES = {
     "target": "the other corpus of protocol=cross_corpus",
     "source": "unlabelled recordings that the generator turns into its samples",
     "noise": "background sounds that the generator adds",
+    "music": "background music that the generator adds, beside noise",
 }
 
 #: Keys that a component's YAML may hold beside the fields of its class.
@@ -207,9 +208,11 @@ def _check_policy(config: Mapping[str, Any], problems: list[str]) -> None:
 
 def _check_roles(config: Mapping[str, Any], problems: list[str]) -> None:
     """Each corpus in a role needs a component that uses it, and the other way round; classes need labels."""
-    wanted = {role: component for component in ("protocol", "generator") for role in uses(config[component])}
+    components = ("protocol", "generator")
+    wanted = {role: component for component in components for role in uses(config[component])}
+    welcome = {role for component in components for role in may_use(config[component])}
     for role in ROLES:
-        if config.get(role) and role not in wanted:
+        if config.get(role) and role not in wanted and role not in welcome:
             chosen = " and ".join(f"{group}={config[group].get('name')}" for group in ("generator", "protocol"))
             problems.append(f"{role}: {ROLES[role]}, but {chosen} want none; leave out dataset@{role}")
         elif role in wanted and not config.get(role):
@@ -228,6 +231,11 @@ def _check_roles(config: Mapping[str, Any], problems: list[str]) -> None:
 def uses(section: Mapping[str, Any]) -> tuple[str, ...]:
     """The roles whose corpora a component wants beside the dataset."""
     return tuple(describe(section["_target_"]).constants.get("uses", ()))
+
+
+def may_use(section: Mapping[str, Any]) -> tuple[str, ...]:
+    """The roles whose corpora a component takes where they are given."""
+    return tuple(describe(section["_target_"]).constants.get("may_use", ()))
 
 
 def _check_frames(config: Mapping[str, Any], problems: list[str]) -> None:

@@ -57,8 +57,6 @@ PARTNERS = {
     "cross_corpus": ["dataset@target=feel"],
     "policy/none": ["generator=none"],
     "undersample": ["generator=none"],
-    "signal": ["dataset@noise=esc50"],
-    "signal_background": ["dataset@noise=esc50"],
 }
 UNLABELLED = ("tedlium",)
 
@@ -97,6 +95,8 @@ def test_every_choice_composes_and_fits_its_class(path, scale):
     ("arguments", "message"),
     [
         (["generator=coppy"], "generator=coppy: no such choice; did you mean copy?"),
+        (["generator=null"], "generator=null: choose one, as `augrun list generator` has them"),
+        (["dataset@music=null"], "dataset@music=null: write '~dataset@music' to leave it out"),
         (["generater=copy"], "generater: no such key; did you mean generator?"),
         (["policy.fracton=3"], "policy.fracton: no such key; did you mean fraction?"),
         (["+policy.fracton=3"], "policy.fracton: no such key; did you mean fraction?"),

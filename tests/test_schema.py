@@ -113,6 +113,14 @@ def test_a_corpus_in_a_role_needs_somebody_who_uses_it():
         "noise: background sounds that the generator adds, but generator=copy and protocol=official want none; "
         "leave out dataset@noise"
     ]
+    signal = {"_target_": "augrun.generators.signal.Signal", "name": "signal"}
+    assert problems_of(generator=signal) == ["generator=signal needs another corpus; give dataset@noise=NAME"]
+    for others in ({}, {"music": FEEL}):  # it takes music, and does not need it
+        schema.check(whole(generator=signal, noise=FEEL, **others))
+    assert problems_of(music=FEEL) == [
+        "music: background music that the generator adds, beside noise, but generator=copy and protocol=official want "
+        "none; leave out dataset@music"
+    ]
     assert problems_of(protocol=ACROSS) == ["protocol=cross_corpus needs another corpus; give dataset@target=NAME"]
     schema.check(whole(protocol=ACROSS, target=FEEL))
     assert problems_of(target={**FEEL, "labls": []}, protocol=ACROSS) == [

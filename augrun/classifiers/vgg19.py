@@ -8,6 +8,7 @@ not weighed and batches not balanced: what a more balanced training set brings i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.job import Job
 from augrun.training import fit, read_weights, reseed
+
+log = logging.getLogger(__name__)
 
 MODEL, HISTORY = "model.pt", "history.json"
 FIT = "fit"  # the folder of the checkpoints
@@ -89,6 +92,7 @@ class VGG19(Classifier):
             monitor=f"validation/{self.select}" if len(validation) else None,
             mode="max" if self.select == "uar" else "min",
         )
+        _tell_of_chance(result.history, job.title)
         _leave(job.folder, {"shape": shape, "state": read_weights(result.best)}, result.history)
 
     def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
@@ -242,6 +246,22 @@ def value_range(features: Features) -> tuple[float, float]:
             f"all values of the {len(features)} training segments are {low:g}: silence alone. Check the recordings."
         )
     return low, high
+
+
+def _tell_of_chance(history: list[dict[str, Any]], title: str) -> None:
+    """Warns where training never left its plateau, as deep networks without normalisation may not.
+
+    A network that takes every segment for the same class has found one of them and missed the rest, whatever its loss.
+    """
+    recalls = [entry["validation/uar"] for entry in history if "validation/uar" in entry]
+    if recalls and max(recalls) - min(recalls) < 1e-6:
+        log.warning(
+            "%s: in all %d epochs the macro recall of the validation part stayed at %.3g: the network tells no classes "
+            "apart. Give it more classifier.epochs, another classifier.rate, or classifier.batch_norm=true.",
+            title or "vgg19",
+            len(recalls),
+            recalls[0],
+        )
 
 
 def _check_frames(features: Features, frames: int, whose: str) -> None:

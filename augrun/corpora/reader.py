@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -47,7 +47,7 @@ class Reader:
     folder: str | None = None
     input_frames: Annotated[int, "[1, inf)"] = 512
     standin: str | None = None
-    standin_options: dict[str, Any] = field(default_factory=dict)
+    standin_options: dict[str, Any] | None = None
     on_bad_clip: Literal["fail", "skip"] = "fail"
 
     def read(self, root: Path, index: Index | None) -> Corpus:

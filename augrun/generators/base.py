@@ -7,9 +7,11 @@ it), its class-level constants say what it needs. Adding one touches three files
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 
 from augrun.corpora.corpus import Corpus
@@ -32,6 +34,22 @@ REQUEST_COLUMNS = (
 )
 
 
+def unprimed(labels: Sequence[int], seconds: float, seed: int) -> pd.DataFrame:
+    """Requests for one sample of each label, without primes.
+
+    Args:
+        labels: class indices, in any order.
+        seconds: of each sample.
+        seed: of all of them; each gets one of its own.
+    """
+    seeds = np.random.default_rng([seed, 3]).integers(2**31, size=len(labels)).tolist()
+    rows = [
+        (f"{label:03d}-{place:05d}", label, (label,), seconds, "", "", 0.0, 0.0, one)
+        for place, (label, one) in enumerate(zip(labels, seeds, strict=True))
+    ]
+    return pd.DataFrame(rows, columns=list(REQUEST_COLUMNS))
+
+
 class Generator:
     """Base of all generators.
 
@@ -41,6 +59,7 @@ class Generator:
         primed: whether each sample starts from a window of a recorded train clip.
         reconstructs: whether a sample is its prime made anew, and so exactly as long.
         uses: roles (`source`, `noise`) whose corpora `fit` and `generate` get as keyword arguments of these names.
+        may_use: roles that they get where the condition has them.
         version: bumped by hand when the meaning of stored results changes without a code change.
 
     Fields that the policy reads: `sample_s` (seconds of one finished sample) and, where `primed` is true,
@@ -52,6 +71,7 @@ class Generator:
     primed: ClassVar[bool] = True
     reconstructs: ClassVar[bool] = False
     uses: ClassVar[tuple[str, ...]] = ()
+    may_use: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     def notes(self) -> list[str]:

@@ -110,16 +110,17 @@ class Transformed(Generator):
         fitted: Path | None,
         job: Job,
         noise: Corpus | None = None,
+        music: Corpus | None = None,
     ) -> None:
         """Transforms the primes, and leaves `transforms.jsonl` beside them; see `Generator.generate`.
 
-        A sample depends on its request and, where it is drawn, on the noise corpus; on no other sample.
+        A sample depends on its request and, where it is drawn, on the corpus of background sounds; on no other sample.
 
         Raises:
-            AugrunError: a recording cannot be read, or no clip of the noise corpus can be used.
+            AugrunError: a recording cannot be read, or no clip of a corpus of background sounds can be used.
         """
         keep_memory()
-        background = self._background(noise)
+        background = self._background(noise, music)
         account = _Account(job.folder)
         waiting = [row for row in requests.itertuples(index=False) if not account.has(row.sample_id)]
 
@@ -133,7 +134,7 @@ class Transformed(Generator):
                 pass
         _say(account.close(requests["sample_id"]))
 
-    def transformed(self, request: Any, background: Background | None) -> tuple[np.ndarray, int, dict[str, Any]]:
+    def transformed(self, request: Any, background: Sequence[Background]) -> tuple[np.ndarray, int, dict[str, Any]]:
         """The sample of one request.
 
         Returns:
@@ -162,15 +163,15 @@ class Transformed(Generator):
         rate: int,
         value: float,
         chance: np.random.Generator,
-        background: Background | None,
+        background: Sequence[Background],
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """The sound transformed, and what there is to say of it."""
         change = {"time_stretch": signal_transforms.time_stretch, "pitch_shift": signal_transforms.pitch_shift}
         line = {"remark": SHORT} if len(sound) < self.window_s * rate else {}
         return change[transform](sound, value, rate, self.window_s), line
 
-    def _background(self, noise: Corpus | None) -> Background | None:
-        return None
+    def _background(self, noise: Corpus | None, music: Corpus | None) -> Sequence[Background]:
+        return ()
 
 
 @dataclass(frozen=True)
@@ -191,17 +192,20 @@ class Signal(Transformed):
     """All four transforms, or some: the rows SA, SAR, SAR_M and SAR_B of Table 1. See `Transformed`.
 
     A signal-to-noise ratio is the mean power of the whole utterance, pauses included, over that of the noise added.
+    Background noise is of the corpus `dataset@noise`, and where there is a `dataset@music` as often of that (section
+    2.5 has ESC-50 and FMA, and does not say how much of each).
 
     Attributes:
         transforms: what is drawn from, each as likely as the next.
         gaussian_snr_db: the least and the greatest ratio to white Gaussian noise.
-        background_snr_db: the least and the greatest ratio to a stretch of the noise corpus.
-        min_noise_s: clips of the noise corpus of fewer seconds are passed over; longer ones than these, but shorter
+        background_snr_db: the least and the greatest ratio to a stretch of background.
+        min_noise_s: clips of background of fewer seconds are passed over; longer ones than these, but shorter
             than the utterance, are looped.
-        silence_db: stretches of the noise corpus whose peak stays below this, in dB of full scale, are passed over.
+        silence_db: stretches of background whose peak stays below this, in dB of full scale, are passed over.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("noise",)
+    may_use: ClassVar[tuple[str, ...]] = ("music",)
 
     transforms: Sequence[Literal["time_stretch", "pitch_shift", "gaussian_noise", "background_noise"]] = field(
         default_factory=lambda: ["time_stretch", "pitch_shift", "gaussian_noise", "background_noise"]
@@ -223,7 +227,7 @@ class Signal(Transformed):
         rate: int,
         value: float,
         chance: np.random.Generator,
-        background: Background | None,
+        background: Sequence[Background],
     ) -> tuple[np.ndarray, dict[str, Any]]:
         if transform not in ("gaussian_noise", "background_noise"):
             return super()._apply(transform, sound, rate, value, chance, background)
@@ -231,16 +235,21 @@ class Signal(Transformed):
             return sound, {"remark": SILENT}
         if transform == "gaussian_noise":
             return signal_transforms.add_gaussian_noise(sound, value, chance), {}
-        assert background is not None
-        noise, source = background.cut(len(sound), rate, chance)
+        chosen = background[int(chance.integers(len(background)))] if len(background) > 1 else background[0]
+        noise, source = chosen.cut(len(sound), rate, chance)
         return signal_transforms.add_noise(sound, noise, value), source
 
-    def _background(self, noise: Corpus | None) -> Background | None:
+    def _background(self, noise: Corpus | None, music: Corpus | None) -> Sequence[Background]:
         if "background_noise" not in self.transforms:
-            return None
+            return ()
         if noise is None:
             raise RequestError("the transform background_noise needs another corpus; give dataset@noise=NAME")
-        return Background(noise, self.min_noise_s, self.silence_db)
+        given = {"noise": noise, "music": music}
+        return [
+            Background(corpus, self.min_noise_s, self.silence_db, role)
+            for role, corpus in given.items()
+            if corpus is not None
+        ]
 
 
 class _Account:
@@ -301,7 +310,7 @@ def _say(lines: list[dict[str, Any]]) -> None:
     if passed:
         named = "; ".join(f"{clip}: {reason}" for clip, reason in list(passed.items())[:3])
         more = f"; and {len(passed) - 3} more" if len(passed) > 3 else ""
-        log.warning("%d clips of the noise corpus were drawn and passed over: %s%s", len(passed), named, more)
+        log.warning("%d clips of background sounds were drawn and passed over: %s%s", len(passed), named, more)
 
 
 def _shown(results: Iterable[None], total: int, job: Job) -> Iterator[None]:

@@ -43,9 +43,11 @@ class Background:
         corpus: of the background sounds.
         min_s: a clip of fewer seconds is not used: again and again, it would be a tone.
         silence_db: a stretch whose peak stays below this, in dB of full scale, is silent.
+        role: whose corpus it is, for messages.
     """
 
-    def __init__(self, corpus: Corpus, min_s: float, silence_db: float) -> None:
+    def __init__(self, corpus: Corpus, min_s: float, silence_db: float, role: str = "noise") -> None:
+        self.role = role
         self.name = corpus.name
         self._table = list(corpus.clips[["clip_id", "path", "start_s", "end_s"]].itertuples(index=False))
         self._min_s = min_s
@@ -61,8 +63,8 @@ class Background:
             generator: draws the clip and where it is cut.
 
         Returns:
-            float32 (samples,), and where it is from: `noise_clip`, `noise_start_s` (within its file), `looped`, and
-            `passed_over`, a list of `[clip, reason]`.
+            float32 (samples,), and where it is from: `noise_corpus`, `noise_clip`, `noise_start_s` (within its file),
+            `looped`, and `passed_over`, a list of `[clip, reason]`.
 
         Raises:
             AugrunError: no clip could be used.
@@ -85,6 +87,7 @@ class Background:
                 passed.setdefault(number, f"silent from {start / clip.rate:.2f} s on")
                 continue
             return noise, {
+                "noise_corpus": self.name,
                 "noise_clip": self._table[number].clip_id,
                 "noise_start_s": round(start / clip.rate, 6),
                 "looped": again,
@@ -126,13 +129,14 @@ class Background:
         return noise, first + begin * clip.rate // sample_rate, again
 
     def _none(self, passed: dict[int, str]) -> str:
+        other = f"dataset@{self.role}=, or its folder with {self.role}.root="
         if not self._table:
-            return f"noise: {self.name} has no clips; give another dataset@noise=, or its folder with noise.root="
+            return f"{self.role}: {self.name} has no clips; give another {other}"
         number, reason = next(iter(passed.items()))
         return (
-            f"noise: none of the {len(passed):,} clips tried of {self.name} can be used as background (it has "
+            f"{self.role}: none of the {len(passed):,} clips tried of {self.name} can be used as background (it has "
             f"{len(self._table):,}), the first {self._table[number].path}: {reason}\n"
-            "Mend these files, or give another dataset@noise=, or its folder with noise.root="
+            f"Mend these files, or give another {other}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from augrun.reports.tables import DATA, Figure, Row, Table
+from augrun.reports.tables import DATA, Figure, Row, Table, told
 
 TYPE, LENGTH, PRIME, RATE = "Sample type", "Sample length (s)", "Prime length (s)", "Sample rate (kHz)"
 PER_CLASS, SECONDS, HOURS, SHARE = "Samples a class", "Seconds a class", "Hours", "% of train part"
@@ -79,20 +79,20 @@ def table(
     scales = {condition.get("scale") for _, condition, _ in rows}
     notes = [DATA[kinds.pop() if len(kinds) == 1 else "mixed"]]
     notes += ["Scale: demo: samples and primes are shorter than the published ones."] if "demo" in scales else []
-    notes += [note for row, _, generated in rows for note in _notes(row, generated)]
+    notes += told((row, note) for row, _, generated in rows for note in _notes(generated))
     digits = 1 if max(generated["seconds"] for _, _, generated in rows) >= 36000 else 3
     return Table(name, tuple(made), tuple(columns), None, "none", (*notes, *footnotes), digits)
 
 
-def _notes(row: str, made: Mapping[str, Any]) -> list[str]:
+def _notes(made: Mapping[str, Any]) -> list[str]:
     """What the means hide: lengths that differ, windows used again, classes that were short of primes."""
-    notes = [f"{row}: {note}" for note in made["notes"]]
+    notes = list(made["notes"])
     spread = made["sample_s"]
     if spread and spread["max"] - spread["min"] > 0.01:
-        notes.append(f"{row}: samples are {spread['min']:.2f} to {spread['max']:.2f} s long.")
+        notes.append(f"samples are {spread['min']:.2f} to {spread['max']:.2f} s long.")
     if made["reused"]:
-        notes.append(f"{row}: {made['reused']:g} samples were primed by a window that primed another of their class.")
+        notes.append(f"{made['reused']:g} samples were primed by a window that primed another of their class.")
     if made["shortfalls"]:
         missing = sum(made["shortfalls"].values())
-        notes.append(f"{row}: {len(made['shortfalls'])} classes ran out of windows; {missing:.0f} s are missing.")
+        notes.append(f"{len(made['shortfalls'])} classes ran out of windows; {missing:.0f} s are missing.")
     return notes

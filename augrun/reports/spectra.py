@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def draw(columns: Mapping[str, np.ndarray], classes: Sequence[str], path: Path, 
                 else:
                     axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)
                 if row == 0:
-                    axes.set_title(title, fontsize=9)
+                    axes.set_title(fill(title, 22), fontsize=9)
                 if column == 0:
                     axes.set_ylabel(classes[row])
         if image is not None:

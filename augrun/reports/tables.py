@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -290,8 +290,16 @@ def provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, An
         lines.append(f"1 trial, hence no spread over trials and no interval{mean_of}.")
     else:
         lines.append(f"Mean ± standard deviation over {trials}, with Student's interval{mean_of}.")
-    told = [(row, note) for row, result in results for note in (result.get("generated") or {}).get("notes", ())]
-    return lines + [f"{row}: {note}" for row, note in told]
+    generated = [(row, result.get("generated") or {}) for row, result in results]
+    return lines + told((row, note) for row, made in generated for note in made.get("notes", ()))
+
+
+def told(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Footnotes of (row, note): what is said of several rows is said once."""
+    rows: dict[str, list[str]] = {}
+    for row, note in notes:
+        rows.setdefault(note, []).append(row)
+    return [f"{', '.join(names)}: {note}" for note, names in rows.items()]
 
 
 def _counted(what: str, counts: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -220,6 +221,20 @@ def test_learns_one_class_a_segment(learnt: Path) -> None:
     scores = TINY.predict(test.features, learnt, Job(learnt, hardware=CPU))
     assert scores.dtype == np.float32 and scores.sum(1) == pytest.approx(np.ones(60), abs=1e-5)
     assert recall_score(test.targets.argmax(1), scores.argmax(1), average="macro") > 0.9
+
+
+def test_a_network_that_never_leaves_its_plateau_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Without batch normalisation, and at a rate of nothing, every segment is taken for one and the same class.
+    stuck = replace(TINY, batch_norm=False, rate=1e-12)
+    with caplog.at_level(logging.WARNING):
+        stuck.fit(examples(24, 0), examples(9, 1), Job(tmp_path / "stuck", hardware=CPU, title="fold 1"))
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning.startswith("fold 1: in all 3 epochs the macro recall of the validation part stayed at 0.333:")
+    assert "classifier.batch_norm=true" in warning
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        replace(TINY, epochs=6).fit(examples(60, 0), examples(30, 1), Job(tmp_path / "well", seed=1, hardware=CPU))
+    assert not caplog.records
 
 
 def test_learns_several_classes_a_segment(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -14,6 +16,7 @@ from augrun import audio
 from augrun.corpora.feel import Feel, verdict
 from augrun.corpora.index import Index
 from augrun.corpora.standin import render
+from augrun.errors import RequestError
 from tests.corpora.test_standin_speech import check_what_tells_the_classes, contents
 
 HEADER = ["path", *(f"rater_{place}" for place in range(1, 8)), "start", "end", "speaker", "session"]
@@ -106,6 +109,27 @@ def test_one_seed_gives_one_corpus(tmp_path: Path) -> None:
     assert contents(render("feel", tmp_path / "b", seed=2, **sizes)) == first
     other = contents(render("feel", tmp_path / "c", seed=3, **sizes))
     assert other.keys() == first.keys() and other["manifest.csv"] != first["manifest.csv"]
+
+
+def test_classes_can_be_as_rare_as_asked_for(tmp_path: Path) -> None:
+    asked = {"sad": 1, "neutral": 5, "happy": 2, "angry": 3}
+    sizes = {"sessions": 1, "test_sessions": 1, "utterances": asked, "ambiguous": 1, "seconds": [0.8, 1.0]}
+    corpus = Feel(test_manifest="test.csv").read(render("feel", tmp_path / "corpus", seed=2, **sizes), Index())
+    counts = corpus.counts()
+    assert {name: counts[f"class {name}"] for name in asked} == {name: 4 * count for name, count in asked.items()}
+
+
+@pytest.mark.parametrize(
+    ("utterances", "message"),
+    [
+        ({"sad": 1, "neutral": 5}, "utterances={'sad': 1, 'neutral': 5} needs a number for each of angry, happy, "),
+        ({"sad": 0, "neutral": 5, "happy": 2, "angry": 3}, "utterances.sad=0 is no number from 1 on"),
+        (0, "utterances=0 is no number from 1 on"),
+    ],
+)
+def test_a_wrong_number_of_utterances_is_refused(tmp_path: Path, utterances: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(f"standin feel: {message}")):
+        render("feel", tmp_path / "corpus", utterances=utterances)
 
 
 def test_its_reader_reads_it(root: Path) -> None:

@@ -19,9 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-import yaml
 
-from augrun import audio, schema
+from augrun import audio, composing, schema
 from augrun.code import code_modules, describe
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.errors import AugrunError, RequestError
@@ -300,6 +299,22 @@ REASONS = {
 }
 
 
+def test_music_is_drawn_as_often_as_noise_however_much_there_is_of_each(
+    recordings: list[Path], noise: Corpus, tmp_path: Path
+) -> None:
+    hum = (0.1 * np.sin(2 * np.pi * 100 / RATE * np.arange(5 * RATE)), RATE)
+    music = noise_corpus({"hum": hum}, tmp_path / "music")
+    requests = requests_for(recordings, 60)
+    generator = Signal(transforms=["background_noise"])
+    lines = account(made_in(generator, requests, tmp_path / "both", noise=noise, music=music))
+    assert {line["noise_clip"] for line in lines} == {"hum", *noise.clips["clip_id"]}
+    assert 18 <= sum(line["noise_clip"] == "hum" for line in lines) <= 42  # of 60; outside with a chance of 1 in 600
+    again = account(made_in(generator, requests.iloc[[7, 3]], tmp_path / "again", noise=noise, music=music))
+    assert again == [lines[7], lines[3]]
+    with pytest.raises(AugrunError, match=r"^music: sounds has no clips; give another dataset@music="):
+        made_in(generator, requests, tmp_path / "none", noise=noise, music=music.select([]))
+
+
 def test_clips_that_are_no_noise_are_passed_over_and_counted(
     recordings: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -315,7 +330,7 @@ def test_clips_that_are_no_noise_are_passed_over_and_counted(
     for clip, reason in REASONS.items():
         assert passed[clip].startswith(reason)
         assert str(tmp_path) not in passed[clip]
-    assert "9 clips of the noise corpus were drawn and passed over" in caplog.text
+    assert "9 clips of background sounds were drawn and passed over" in caplog.text
     # What was found out about clips for one sample must not change another one.
     alone = account(made_in(generator, requests.iloc[[9]], tmp_path / "alone", noise=noise))
     assert alone == [lines[9]]
@@ -461,12 +476,8 @@ def test_background_noise_needs_its_corpus(recordings: list[Path], tmp_path: Pat
 
 
 def configured(name: str) -> dict[str, Any]:
-    """A generator's section as a job has it, without Hydra."""
-    raw = yaml.safe_load((ROOT / "conf" / "generator" / f"{name}.yaml").read_text())
-    for base in raw.pop("defaults", []):
-        if base != "_self_":
-            raw = {**configured(base), **raw}
-    return {key: raw["prime_s"] if value == "${.prime_s}" else value for key, value in raw.items()}
+    """A condition with this generator, as a job has it."""
+    return composing.compose(["dataset=feel", f"generator={name}"])
 
 
 @pytest.mark.parametrize(
@@ -478,7 +489,10 @@ def configured(name: str) -> dict[str, Any]:
     ],
 )
 def test_the_settings_are_those_of_the_rows_of_table_1(name: str, ticks: list[str], uses: tuple[str, ...]) -> None:
-    section = configured(name)
+    whole = configured(name)
+    section = whole["generator"]
+    given = {role: whole[role]["name"] for role in schema.ROLES if whole.get(role)}
+    assert given == ({"noise": "esc50", "music": "fma"} if uses else {})  # section 2.5
     assert section["name"] == name
     assert section["transforms"] == ticks
     assert schema.uses(section) == uses
@@ -508,7 +522,7 @@ def test_the_settings_are_those_of_the_rows_of_table_1(name: str, ticks: list[st
     ],
 )
 def test_the_check_before_a_start_names_what_is_legal(name: str, key: str, value: Any, said: str) -> None:
-    known = describe(configured(name)["_target_"])
+    known = describe(configured(name)["generator"]["_target_"])
     problem = schema.mismatch(value, known.parameters[key].annotation)
     assert problem is not None and said in problem
 

@@ -70,6 +70,12 @@ def test_published_stands_beside_measured_and_what_means_hide_is_told(tmp_path: 
         "Published: X.",
     ):
         assert note in table.footnotes
+    assert (
+        "samplernn, copy: weights of my own."
+        in produced.table(
+            "t", [("samplernn", CONDITION, odd), ("copy", CONDITION, {**MADE, "notes": odd["notes"]})]
+        ).footnotes
+    )
     table.write(tmp_path, "produced")
     stored = json.loads((tmp_path / "produced.json").read_text())
     assert stored["rows"][0]["measured"]["Sample type"]["mean"] == "Primed"

@@ -9,6 +9,7 @@ The test manifest has speakers of its own. On some utterances the raters do not 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import numpy as np
 from augrun.audio import write
 from augrun.corpora.standin import voices
 from augrun.corpora.standin.voices import Line, Speaker
+from augrun.errors import RequestError
 
 #: Bumped when the same request renders something else.
 VERSION = f"{voices.VERSION}.1"
 
-#: What can be asked for: sessions of a woman and a man in each manifest; utterances of each speaker and class, and of
-#: each speaker without agreement; the range of durations in seconds; whose voices (own or espeak).
+#: What can be asked for: sessions of a woman and a man in each manifest; utterances of each speaker and class (a number
+#: or one for each class: FEEL-25k has five of `neutral` to one of `sad`), and of each speaker without agreement; the
+#: range of durations in seconds; whose voices (own or espeak).
 SIZES: dict[str, Any] = {
     "sessions": 4,
     "test_sessions": 2,
@@ -63,7 +66,14 @@ def check(**sizes: Any) -> dict[str, Any]:
     Raises:
         RequestError: a size is not what it should be.
     """
-    return voices.check("feel", ("sessions", "test_sessions", "utterances", "ambiguous"), sizes)
+    wanted = sizes["utterances"]
+    each = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(CLASSES, wanted)
+    if set(each) != set(CLASSES):
+        raise RequestError(f"standin feel: utterances={each} needs a number for each of {', '.join(CLASSES)}")
+    for name in CLASSES:
+        voices.check_count("feel", f"utterances.{name}" if isinstance(wanted, Mapping) else "utterances", each[name])
+    checked = voices.check("feel", ("sessions", "test_sessions", "ambiguous"), sizes)
+    return {**checked, "utterances": {name: each[name] for name in CLASSES}}
 
 
 def render(
@@ -71,7 +81,7 @@ def render(
     seed: int,
     sessions: int,
     test_sessions: int,
-    utterances: int,
+    utterances: dict[str, int],
     ambiguous: int,
     seconds: list[float],
     voice: str,
@@ -95,11 +105,11 @@ def render(
 
 
 def _utterances(
-    speaker: Speaker, session: str, seed: int, utterances: int, ambiguous: int, seconds: list[float]
+    speaker: Speaker, session: str, seed: int, utterances: dict[str, int], ambiguous: int, seconds: list[float]
 ) -> list[_Utterance]:
     """All utterances of one speaker, in chance order, dealt to files with pauses between them."""
     rng = voices.generator(seed, "utterances", speaker.name)
-    kinds: list[tuple[str, ...]] = [(name,) for name in CLASSES for _ in range(utterances)]
+    kinds: list[tuple[str, ...]] = [(name,) for name in CLASSES for _ in range(utterances[name])]
     kinds += [tuple(rng.choice(CLASSES, size=2, replace=False).tolist()) for _ in range(ambiguous)]
     rows, clock = [], 0.0
     for place, number in enumerate(rng.permutation(len(kinds)).tolist()):

@@ -207,6 +207,17 @@ def write_text(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{text}\n" for text in lines), encoding="utf-8", newline="\n")
 
 
+def check_count(dataset: str, name: str, value: Any) -> int:
+    """The value, a number from 1 on.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RequestError(f"standin {dataset}: {name}={value!r} is no number from 1 on")
+    return value
+
+
 def check(dataset: str, counts: Sequence[str], sizes: dict[str, Any], least: float = 0.3) -> dict[str, Any]:
     """The sizes of a speech stand-in as plain values.
 
@@ -221,9 +232,7 @@ def check(dataset: str, counts: Sequence[str], sizes: dict[str, Any], least: flo
     """
     checked: dict[str, Any] = {}
     for name in counts:
-        if not isinstance(sizes[name], int) or isinstance(sizes[name], bool) or sizes[name] < 1:
-            raise RequestError(f"standin {dataset}: {name}={sizes[name]!r} is no number from 1 on")
-        checked[name] = sizes[name]
+        checked[name] = check_count(dataset, name, sizes[name])
     try:
         shortest, longest = (float(value) for value in sizes["seconds"])
     except (TypeError, ValueError):
