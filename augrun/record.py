@@ -11,7 +11,8 @@ health/             what a generator says of its own training, such as a collaps
 figures/            confusion matrix (one class a clip), learning curves, spectrograms
 audio/              some primes and samples of every class, WAV and spectrogram
 listen.html         a page that plays them
-spectra.npz         spectrograms of every class, of a generator that makes them instead of sounds
+spectra.npz         spectrograms of every class, of a generator that makes them instead of sounds; of a class that the
+                    policy wants no samples of, some that were made for this alone
 """
 
 from __future__ import annotations

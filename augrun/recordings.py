@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from augrun.code import describe
+from augrun.corpora.checks import BadClips
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 from augrun.errors import RequestError
 from augrun.job import Hardware
 from augrun.schema import ROLES
 from augrun.stages import Stage, Store
+
+#: The roles whose clips a classifier sees.
+CLASSIFIED = ("dataset", "target")
 
 
 def build(section: Mapping[str, Any]) -> Any:
@@ -45,12 +50,33 @@ class Recordings:
         return ["dataset", *(role for role in ROLES if self.config.get(role))]
 
     def corpus(self, role: str = "dataset") -> Corpus:
-        """The clips of the corpus in a role."""
+        """The clips of the corpus in a role.
+
+        Raises:
+            AugrunError: it cannot be read, or clips that a classifier is to see cannot be used and are not skipped.
+        """
         if role not in self._read:
             reader = build(self.config[role])
             index = Index(self.store.root / "index", workers=self.hardware.workers, progress=self.hardware.progress)
-            self._read[role] = reader.read(self.root(role), index)
+            corpus = reader.read(self.root(role), index)
+            self._read[role] = self._long_enough(corpus, role) if role in CLASSIFIED else corpus
         return self._read[role]
+
+    def _long_enough(self, corpus: Corpus, role: str) -> Corpus:
+        """The corpus without clips shorter than one window of the representation, of which nothing could be seen."""
+        section = self.config["representation"]
+        if not {"window", "sample_rate"} <= section.keys():
+            return corpus
+        shortest = section["window"] / section["sample_rate"]
+        clips = corpus.clips
+        short = ((clips["duration_s"] < shortest) & ~clips["path"].str.endswith(".npy")).to_numpy()
+        bad = BadClips(corpus.name)
+        for clip in clips["clip_id"][short]:
+            bad.add(
+                f"shorter than one window of {section.get('name', 'the representation')}, {1000 * shortest:g} ms", clip
+            )
+        notes = bad.settle(self.config[role].get("on_bad_clip", "fail"), len(corpus))
+        return replace(corpus.select(~short), notes=(*corpus.notes, *notes)) if notes else corpus
 
     def root(self, role: str = "dataset") -> Path:
         """The real corpus's folder, or that of its stand-in, rendered when nobody has done so."""

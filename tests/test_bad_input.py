@@ -87,6 +87,33 @@ def test_a_bad_file_is_named_or_skipped_with_a_count(harm, speech, tmp_path):
     assert "s1-happy-0.flac" in skipped.stderr
 
 
+def test_a_clip_shorter_than_one_window_is_named_or_skipped_with_a_count(speech, tmp_path):
+    path, output = speech / "s1-happy-0.flac", tmp_path / "outputs"
+    sf.write(path, tone(200)[: RATE // 25], RATE)  # 40 ms, of which no frame of 50 ms could be filled
+    refused = feel(speech, output)
+    assert refused.returncode != 0
+    said = "feel: 1 of 32 clips cannot be used: 1 shorter than one window of logmel_ser, 50 ms (s1-happy-0"
+    assert said in refused.stderr
+    assert "leave them out with dataset.on_bad_clip=skip" in refused.stderr
+    assert "Traceback" not in refused.stderr and not list((output / "store").glob("c*/*"))
+
+    skipped = feel(speech, output, "dataset.on_bad_clip=skip")
+    assert skipped.returncode == 0, skipped.stderr
+    assert "31 clips" in skipped.stderr
+    assert "skipped 1 shorter than one window of logmel_ser, 50 ms" in skipped.stderr
+
+
+def test_a_class_of_one_clip_is_named(speech, tmp_path):
+    manifest = (speech / "manifest.csv").read_text().splitlines()
+    kept = [line for line in manifest if ",happy," not in line or line.startswith("s1-happy-0")]
+    (speech / "manifest.csv").write_text("\n".join(kept) + "\n")
+    refused = feel(speech, tmp_path / "outputs")
+    assert refused.returncode != 0
+    assert "of feel: the train part" in refused.stderr and "has no clip of happy" in refused.stderr
+    assert "give it more clips, leave these classes out of the dataset" in refused.stderr
+    assert "Traceback" not in refused.stderr and not list((tmp_path / "outputs" / "store").glob("c*/*"))
+
+
 def test_a_file_with_nan_is_named_when_it_is_read(speech, tmp_path):
     not_a_number(speech / "s1-happy-0.flac")
     output = tmp_path / "outputs"

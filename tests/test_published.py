@@ -52,6 +52,14 @@ def artifacts(client: MlflowClient, run_id: str, folder: str | None = None) -> s
     return names
 
 
+def healthy(client: MlflowClient, run_id: str, name: str) -> None:
+    """Most classes' segments are closest to their own class's mean, and no more extreme than the recorded ones."""
+    health = json.loads(Path(client.download_artifacts(run_id, name)).read_text())
+    assert health["classes_nearest_own"] > 0.5
+    assert health["extreme_share"] <= health["recorded_extreme_share"] + 0.01
+    assert health["warnings"] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("table", "rows", "published", "count"), TABLES, ids=[name for name, *_ in TABLES])
 def test_two_rows_of_a_table(output: Path, table: str, rows: tuple[str, str], published: float, count: int) -> None:
@@ -80,6 +88,8 @@ def test_two_rows_of_a_table(output: Path, table: str, rows: tuple[str, str], pu
         names = artifacts(client, run.info.run_id)
         if (generator := run.data.tags["augrun.generator"]) != "none":
             assert (SEEN if generator == "bagan" else HEARD) <= names
+            if generator == "bagan":
+                healthy(client, run.info.run_id, next(name for name in names if name.startswith("health/")))
             assert 0 <= run.data.metrics["label_validity/validity/mean"] <= 1
     stages = {path for path in (output / "store").glob("*/*") if path.parent.name != "locks"}
     again = augrun(output, *words)
