@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from augrun.corpora.corpus import RECORDED, Corpus
-from augrun.errors import RequestError
+from augrun.errors import AugrunError, RequestError
 from augrun.evaluation.results import PREDICTIONS, Judged, Left, Made, Scored
 from augrun.job import Job
 from augrun.plan import Cell, Plan
@@ -164,7 +164,11 @@ class Condition(Plan):
         return Examples(features, samples.targets(), label_set.multilabel, label_set.names), np.arange(len(samples))
 
     def training_set(self, cell: Cell) -> Any:
-        """What the classifier is trained on: recorded and generated clips, as the policy has it."""
+        """What the classifier is trained on: recorded and generated clips, as the policy has it.
+
+        Raises:
+            AugrunError: a class has no example, so that no classifier could learn it.
+        """
         from augrun.classifiers.base import Examples
 
         recorded, samples = self.thinned(cell.fold, cell.seed), self.generated(cell)
@@ -179,7 +183,17 @@ class Condition(Plan):
             parts.append(self.recorded(composed.select(from_recordings))[0])
         if not from_recordings.all():
             parts.append(self.heard(cell, samples)[0])
-        return Examples.concatenate(parts)
+        examples = Examples.concatenate(parts)
+        lacking = [
+            name for name, some in zip(examples.names, np.any(examples.targets > 0, axis=0), strict=True) if not some
+        ]
+        if lacking:
+            raise AugrunError(
+                f"{cell.title}: the training set has no example of {', '.join(lacking)}, as "
+                f"policy={self.names['policy']} makes no samples of it and leaves the recordings out; give "
+                "policy.composition=both, or a policy that makes samples of every class"
+            )
+        return examples
 
     def classified(self, cell: Cell) -> Path:
         """The trained classifier of a fold and trial."""
@@ -282,6 +296,7 @@ class Condition(Plan):
 
         wanted = np.repeat(labels, EXAMPLES)
         requests = unprimed(wanted.tolist(), self.needs.sample_s or 0.0, cell.seed)
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         scratch.mkdir()
         try:
             job = self._job(scratch, cell.samples, "showing")

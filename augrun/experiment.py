@@ -124,11 +124,12 @@ def compare(
     store = open_store(config)
     inputs = {f"{number}/{name}": folder.name for number, (name, folder) in enumerate(rows)}
     name = table.name if table else config["sweep"]["name"] if of is None else "comparison"
-    settings = {"name": name, "table": asdict(table) if table else None}
+    confidence = config["confidence"]
+    settings = {"name": name, "table": asdict(table) if table else None, "confidence": confidence}
     stage = store.stage("comparison", settings=settings, inputs=inputs, code="augrun.reports.comparison")
 
     def write(folder: Path) -> None:
-        comparison.write(folder, name, rows, table)
+        comparison.write(folder, name, rows, table, confidence)
 
     folder = stage.get(write, "comparing")
     recorder = open_recorder(config)

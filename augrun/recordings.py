@@ -76,7 +76,10 @@ class Recordings:
                 f"shorter than one window of {section.get('name', 'the representation')}, {1000 * shortest:g} ms", clip
             )
         notes = bad.settle(self.config[role].get("on_bad_clip", "fail"), len(corpus))
-        return replace(corpus.select(~short), notes=(*corpus.notes, *notes)) if notes else corpus
+        if not notes:
+            return corpus
+        data = "other" if corpus.data == "published" else corpus.data
+        return replace(corpus.select(~short), data=data, notes=(*corpus.notes, *notes))
 
     def root(self, role: str = "dataset") -> Path:
         """The real corpus's folder, or that of its stand-in, rendered when nobody has done so."""

@@ -262,7 +262,13 @@ def _check_frames(config: Mapping[str, Any], problems: list[str]) -> None:
     rate, hop = (config["representation"].get(key) for key in ("sample_rate", "hop"))
     if not isinstance(rate, int) or not isinstance(hop, int):
         return
-    frames = segments.get("frames") or round(seconds * rate / hop) + 1
+    given = round(seconds * rate / hop) + 1
+    frames = segments.get("frames") or given
+    if given > frames and segments.get("fit", "reflect") == "reflect":
+        problems.append(
+            f"segments.frames={frames} is fewer than the {given} that segments.seconds={seconds:g} has, and "
+            "segments.fit=reflect would leave the rest unheard; give shorter segments, or segments.fit=stretch or hop"
+        )
     if frames < 2 or round((segments.get("hop") or seconds) * rate / hop) < 1:
         problems.append(f"segments: {seconds:g} s are too short for frames every {hop / rate:g} s")
     if isinstance(wanted, int) and frames > wanted:

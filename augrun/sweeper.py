@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +30,18 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Row:
-    """One row of a sweep: its overrides, and what became of it."""
+    """One row of a sweep: its overrides, and what became of it.
+
+    Attributes:
+        overrides: the command line's and the table's.
+        table: of a published table, which of its conditions this is (`Definition.jobs`), and in words the overrides by
+            which the command line multiplies the table; both empty without one.
+        folder: of its results, where it ended well.
+        error: what ended it.
+    """
 
     overrides: list[str]
+    table: tuple[str, str] = ("", "")
     folder: Path | None = None
     error: BaseException | None = None
 
@@ -95,16 +104,16 @@ class CheckedSweeper(Sweeper):
         batches = BasicSweeper.split_arguments(overrides, None)
         product = [list(row) for batch in batches for row in batch]
         table = self._table(product[0])
-        rows = product if table is None else _rows_of(table, product)
+        rows = [Row(row) for row in product] if table is None else _rows_of(table, product)
         settings = self.config.get("sweep", {})
         rows = self._valid(rows, bool(settings.get("skip_invalid")))
-        self._prepare(rows[0])
+        self._prepare(rows[0].overrides)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        returns = self.launcher.launch(rows, initial_job_idx=0)
-        outcome.rows = [_row(row, result) for row, result in zip(rows, returns, strict=True)]
-        _compare(outcome.rows, self._compose(rows[0]), table)
+        returns = self.launcher.launch([row.overrides for row in rows], initial_job_idx=0)
+        outcome.rows = [_ended(row, result) for row, result in zip(rows, returns, strict=True)]
+        _compare(outcome.rows, self._compose, table)
         return [returns]
 
     def _table(self, row: Sequence[str]) -> Definition | None:
@@ -132,7 +141,7 @@ class CheckedSweeper(Sweeper):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(row))
         return resolve(config)
 
-    def _valid(self, rows: list[list[str]], skip: bool) -> list[list[str]]:
+    def _valid(self, rows: list[Row], skip: bool) -> list[Row]:
         """The rows that can work.
 
         Raises:
@@ -140,10 +149,11 @@ class CheckedSweeper(Sweeper):
         """
         from augrun import experiment
 
-        good, bad = [], []
+        good: list[Row] = []
+        bad: list[tuple[Row, str]] = []
         for row in rows:
             try:
-                experiment.check(self._compose(row), swept=True)
+                experiment.check(self._compose(row.overrides), swept=True)
                 good.append(row)
             except RequestError as error:
                 bad.append((row, str(error)))
@@ -151,13 +161,13 @@ class CheckedSweeper(Sweeper):
                 from augrun.advice import explain
                 from augrun.cli import conf_dir
 
-                bad.append((row, explain(error, row, conf_dir())))
+                bad.append((row, explain(error, row.overrides, conf_dir())))
         if bad and (not skip or not good):
-            listed = "\n".join(f"  {' '.join(row)}: {problem}" for row, problem in bad)
+            listed = "\n".join(f"  {row.label}: {problem}" for row, problem in bad)
             mend = "" if not good else "\nsweep.skip_invalid=true would run the others"
             raise RequestError(f"{len(bad)} of {len(rows)} rows cannot work, nothing was started:\n{listed}{mend}")
         for row, problem in bad:
-            log.warning("left out: %s: %s", " ".join(row), problem)
+            log.warning("left out: %s: %s", row.label, problem)
         return good
 
     def _prepare(self, row: Sequence[str]) -> None:
@@ -167,44 +177,39 @@ class CheckedSweeper(Sweeper):
         experiment.prepare(self._compose(row))
 
 
-def _rows_of(table: Definition, product: list[list[str]]) -> list[list[str]]:
+def _rows_of(table: Definition, product: list[list[str]]) -> list[Row]:
     """Each condition of a table under each combination of the command line's own overrides, which win."""
-    return [[*overrides, *own] for own in product for _, overrides in table.jobs]
+    varying = {word for own in product for word in own if not all(word in other for other in product)}
+    return [
+        Row([*overrides, *own], (name, ", ".join(word for word in own if word in varying)))
+        for own in product
+        for name, overrides in table.jobs
+    ]
 
 
-def _row(overrides: list[str], result: JobReturn) -> Row:
+def _ended(row: Row, result: JobReturn) -> Row:
     if result.status == JobStatus.COMPLETED:
-        return Row(overrides, folder=Path(result.return_value))
-    error = result._return_value  # `return_value` would raise it
-    return Row(overrides, error=error)
+        return replace(row, folder=Path(result.return_value))
+    return replace(row, error=result._return_value)  # `return_value` would raise it
 
 
-def _compare(rows: list[Row], config: dict[str, Any], table: Definition | None) -> None:
+def _compare(rows: list[Row], compose: Callable[[Sequence[str]], dict[str, Any]], table: Definition | None) -> None:
     from augrun import experiment
 
     if table is not None:
-        names = _names_in(table, rows)
-        done = [(name, row.folder) for name, row in zip(names, rows, strict=True) if row.folder is not None]
-        if done:
-            experiment.compare(config, done, table=table)
+        for combination in dict.fromkeys(row.table[1] for row in rows):  # a table each
+            of_it = [row for row in rows if row.table[1] == combination]
+            done = [(row.table[0], row.folder) for row in of_it if row.folder is not None]
+            if done:
+                named = replace(table, name=f"{table.name} ({combination})") if combination else table
+                experiment.compare(compose(of_it[0].overrides), done, table=named)
         return
 
     first = rows[0].overrides
     varying = {o.split("=")[0] for row in rows for o in row.overrides if o not in first}
     done = [(row.name(varying), row.folder) for row in rows if row.folder is not None]
     if done:
-        experiment.compare(config, done)
-
-
-def _names_in(table: Definition, rows: list[Row]) -> list[str]:
-    """The table's own names; where the command line multiplies the rows, with what tells them apart."""
-    jobs = table.jobs
-    names = [jobs[place % len(jobs)][0] for place in range(len(rows))]
-    if len(rows) == len(jobs):
-        return names
-    first = rows[0].overrides
-    varying = {word.split("=")[0] for row in rows[:: len(jobs)] for word in row.overrides if word not in first}
-    return [f"{name} ({row.name(varying)})" for name, row in zip(names, rows, strict=True)]
+        experiment.compare(compose(first), done)
 
 
 def finish() -> int:

@@ -403,6 +403,24 @@ def test_a_published_table_runs_row_by_row_and_shows_published_beside_measured(d
     assert "Published on other data." in table["footnotes"]
     assert "0.134" in result.stdout
     assert any(run.info.run_name == "small_table" for run in runs(output))
+    # Where rows are left out the others keep their names; and each combination of other settings is a table of its own.
+    small = (conf / "small_table.yaml").read_text()
+    odd = "    - {name: Odd, overrides: [generator=copy, segments.hop=1.0]}\n    - {name: Copies"
+    (conf / "odd_table.yaml").write_text(small.replace("    - {name: Copies", odd))
+    told[2] = "experiment=odd_table"
+    words = ["sweep.skip_invalid=true", "tracking.experiment=a,b"]
+    result = augrun(output, "-m", *told, *words)
+    assert result.returncode == 0, result.stderr
+    assert "left out: generator=copy segments.hop=1.0" in result.stderr
+    tables = [json.loads(p.read_text()) for p in (output / "store" / "comparison").glob("*/tables/comparison.json")]
+    for experiment in "ab":
+        (table,) = (table for table in tables if table["name"] == f"odd_table (tracking.experiment={experiment})")
+        assert [(row["row"], row["condition"]["generator"]) for row in table["rows"]] == [
+            ("Recordings", "none"),
+            ("Copies", "copy"),
+        ]
+        assert table["rows"][1]["published"] == {"pr_auc_macro": 0.134, "roc_auc_macro": None}
+    told[2] = "experiment=small_table"
     # Rows are picked by name; the reference may be missing.
     picked = augrun(output, "-m", *told, "sweep.rows=[Copies]")
     assert picked.returncode == 0, picked.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from augrun import experiment
 from augrun.condition import Condition
-from augrun.errors import RequestError
+from augrun.errors import AugrunError, RequestError
 from tests.test_leakage import condition, write
 
 MEANS = [
@@ -58,6 +58,13 @@ def test_segments_are_learned_from_balanced_and_joined(tmp_path: Path) -> None:
     joined = trained.features[len(recorded)]
     assert joined.shape == (32, 80)
     assert np.abs(joined - means[1]).mean() == pytest.approx(np.sqrt(2 / np.pi), rel=0.05)  # its noise
+
+
+def test_a_training_set_without_a_class_is_refused(tmp_path: Path) -> None:
+    """Balancing makes no samples of the largest class, which samples alone would then leave out."""
+    whole = made(tmp_path, "policy.composition=synthetic")
+    with pytest.raises(AugrunError, match="the training set has no example of angry, as policy=balance_to_majority"):
+        whole.training_set(whole.cells[0])
 
 
 def test_its_results_say_what_it_made_and_show_it(tmp_path: Path) -> None:

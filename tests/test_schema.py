@@ -144,6 +144,13 @@ def test_segments_are_checked_and_inputs_must_have_been_kept():
     ]
     frames = {"_target_": "augrun.features.logmel.LogMel", "name": "logmel", "sample_rate": 16000, "hop": 400}
     schema.check(whole(segments={"seconds": 3.0}, representation=frames))
+    short = {"seconds": 5.0, "frames": 128}
+    assert problems_of(segments=short, representation=frames) == [
+        "segments.frames=128 is fewer than the 201 that segments.seconds=5 has, and segments.fit=reflect would leave "
+        "the rest unheard; give shorter segments, or segments.fit=stretch or hop"
+    ]
+    for fit in ("stretch", "hop"):
+        schema.check(whole(segments={**short, "fit": fit}, representation=frames))
     assert problems_of(segments={"seconds": 10.0}, representation=frames) == [
         "segments.seconds=10 has 401 frames, of which classifier.frames=256 would be seen; give shorter segments, or "
         "more frames with dataset.input_frames="

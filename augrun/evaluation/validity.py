@@ -34,7 +34,7 @@ def account(judged: Sequence[Judged], confidence: float = 0.95) -> dict[str, Any
         trials) and `normalised` (each row's shares; null where nothing was made); `per_class`, by class: `samples`,
         `validity`, `recorded` (the same of test recordings), `taken_for` (the share of all samples taken for it),
         each the mean over trials; `validity_trials` (trials, classes); `summary`: mean, std and interval over trials
-        of `validity` and `recorded` (both macro) and of the metrics in `KEPT`.
+        of `validity` and `recorded` (both macro, over the classes that have samples) and of the metrics in `KEPT`.
     """
     names = judged[0].samples.label_set.names
     counts = np.sum([confusion(one) for one in judged], axis=0)
@@ -77,7 +77,9 @@ def _measured(one: Judged) -> tuple[dict[str, Any], dict[str, float | None], np.
     found = metrics.evaluate(scores, samples.targets(), intended, multilabel=label_set.multilabel, validation=None)
     shares = metrics.per_class(scores, samples.targets(), intended, multilabel=label_set.multilabel)["recall_argmax"]
     recorded = one.recorded.per_class("recall_argmax")
-    macro = {"validity": _macro(shares), "recorded": _macro(recorded)}
+    # Beside the samples stand recordings of the same classes; a policy may want samples of some classes alone.
+    alike = np.where(np.isfinite(shares), recorded, np.nan)
+    macro = {"validity": _macro(shares), "recorded": _macro(alike)}
     kept = {name: None if np.isnan(found[name]) else found[name] for name in KEPT}
     return {"fold": one.recorded.fold, "trial": one.recorded.trial}, {**macro, **kept}, shares, recorded
 

@@ -121,4 +121,7 @@ def vote(scores: np.ndarray, owners: np.ndarray, count: int, how: str, multilabe
     winner, likeliest, rows = np.where(most, mean, -1.0).argmax(axis=1), mean.argmax(axis=1), np.arange(count)
     decided = mean.copy()
     decided[rows, winner], decided[rows, likeliest] = mean[rows, likeliest], mean[rows, winner]
-    return decided.astype(np.float32)
+    scores = decided.astype(np.float32)
+    equal = scores.argmax(axis=1) != winner  # to the last digit, and the first would be taken
+    scores[rows[equal], winner[equal]] = np.nextafter(scores[equal].max(axis=1), np.float32(np.inf))
+    return scores

@@ -22,7 +22,13 @@ CONSOLE = "console.txt"
 MOST_BARS = 8
 
 
-def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition: Definition | None = None) -> None:
+def write(
+    folder: Path,
+    name: str,
+    rows: Sequence[tuple[str, Path]],
+    definition: Definition | None = None,
+    confidence: float = 0.95,
+) -> None:
     """Writes the tables and figures of a comparison.
 
     `tables/comparison.{md,csv,tex,json,txt}`; of what was generated `tables/produced.*`, `tables/label_validity.*`, and
@@ -34,9 +40,10 @@ def write(folder: Path, name: str, rows: Sequence[tuple[str, Path]], definition:
         name: of the table.
         rows: a name and a condition's folder each.
         definition: the published table that they are rows of; None takes what suits their classes.
+        confidence: the level of intervals that are made here, of a grid's means.
     """
     results = [(row, json.loads((place / "results.json").read_text(encoding="utf-8"))) for row, place in rows]
-    _table(name, results, definition).write(folder / "tables")
+    _table(name, results, definition, confidence).write(folder / "tables")
     printed = [folder / "tables" / "comparison.txt"]
     made = [(row, entry["condition"], entry["generated"]) for row, entry in results if entry["generated"]["clips"]]
     if made:
@@ -103,11 +110,13 @@ def _produced(
     return produced.table(title, made, published, notes)
 
 
-def _table(name: str, results: Sequence[tuple[str, dict[str, Any]]], definition: Definition | None) -> Table:
+def _table(
+    name: str, results: Sequence[tuple[str, dict[str, Any]]], definition: Definition | None, confidence: float
+) -> Table:
     if definition is None:
         return Table.of(name, results)
     if definition.kind == "grid":
-        return grid.table(definition, dict(results))
+        return grid.table(definition, dict(results), confidence)
     names = [row for row, _ in results]
     published = {row.name: dict(row.published) for row in definition.rows if row.name in names}
     return Table.of(

@@ -12,13 +12,20 @@ from augrun.reports.definition import Definition, cell_name
 from augrun.reports.tables import Row, Table, provenance
 
 
-def table(definition: Definition, results: Mapping[str, Mapping[str, Any]]) -> Table:
+def table(definition: Definition, results: Mapping[str, Mapping[str, Any]], confidence: float = 0.95) -> Table:
     """The table of what is there; a cell that is not is empty, and a mean over fewer columns than all is not shown.
 
     Args:
         definition: of the table; its kind is `grid`.
         results: the content of each condition's `results.json`, by `cell_name`.
+        confidence: the level of intervals over trials.
+
+    Raises:
+        ValueError: a result is of no cell.
     """
+    strangers = [name for name in results if name not in dict(definition.jobs)]
+    if strangers:
+        raise ValueError(f"{definition.name} has no cell {', '.join(strangers)}")
     rows, used = [], []
     for row in definition.rows:
         cells = {column: results.get(cell_name(row.name, column)) for column in definition.cells}
@@ -26,9 +33,12 @@ def table(definition: Definition, results: Mapping[str, Mapping[str, Any]]) -> T
         if not there:
             continue
         used += there
-        measured = {column: _summary(_trials(result, definition.metric)) for column, result in cells.items()}
+        measured = {
+            column: _summary(_trials(result, definition.metric), confidence) for column, result in cells.items()
+        }
         if definition.average:
-            measured[definition.average] = _summary(_mean([_trials(r, definition.metric) for r in cells.values()]))
+            columns = [_trials(result, definition.metric) for result in cells.values()]
+            measured[definition.average] = _summary(_mean(columns), confidence)
         # Columns differ in their protocol; what they have in common is the table's.
         condition = {**there[0][1]["condition"], "protocol": definition.name}
         rows.append(Row(row.name, condition, measured, {c: row.published.get(c) for c in definition.columns}))
@@ -58,10 +68,10 @@ def _mean(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return np.mean(known, axis=0)
 
 
-def _summary(trials: np.ndarray | None) -> dict[str, Any]:
+def _summary(trials: np.ndarray | None, confidence: float) -> dict[str, Any]:
     """Mean, spread and interval over trials, as `results.json` has them."""
     if trials is None or not len(trials):
         return dict.fromkeys(("mean", "std", "n", "ci_low", "ci_high", "p"))
     entries = [{"fold": "", "trial": number, "metrics": {"x": float(value)}} for number, value in enumerate(trials)]
-    found = summarise(entries)["x"]
+    found = summarise(entries, confidence)["x"]
     return {key: found[key] for key in ("mean", "std", "n", "ci_low", "ci_high")} | {"p": None}

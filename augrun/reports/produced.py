@@ -29,14 +29,15 @@ def figures_of(made: Mapping[str, Any]) -> dict[str, Figure]:
     """
     prime = made["prime_s"]["mean"] if made["prime_s"] and made["type"] == "primed" else NOT_APPLICABLE
     rates = made["sample_rates"]
-    seconds = list(made["seconds_per_class"].values())
+    counts = [count for count in made["clips_per_class"].values() if count]  # balancing leaves the largest class out
+    seconds = [made["seconds_per_class"][name] for name, count in made["clips_per_class"].items() if count]
     return {
         TYPE: TYPES[made["type"]],
         LENGTH: _whole(made["sample_s"]["mean"]) if made["sample_s"] else None,
         PRIME: prime if isinstance(prime, str) else _whole(prime),
         RATE: _whole(rates[0] / 1000) if len(rates) == 1 else _and(rates),
-        PER_CLASS: _whole(sum(made["clips_per_class"].values()) / len(made["clips_per_class"])),
-        SECONDS: _whole(sum(seconds) / len(seconds)),
+        PER_CLASS: _whole(sum(counts) / max(1, len(counts))),
+        SECONDS: _whole(sum(seconds) / max(1, len(counts))),
         HOURS: made["seconds"] / 3600,
         SHARE: 100 * made["share_of_train"],
     }

@@ -38,6 +38,9 @@ def draw(accounts: Mapping[str, Mapping[str, Any]], folder: Path, suffix: str = 
     panels = {f"{name}: samples": np.array(account["confusion"]) for name, account in accounts.items()}
     figures.confusions(panels, names, confusion, note=note, true="class it was made for")
     values = {RECORDED: _trials(first["recorded_trials"])}
+    if any(account["recorded_trials"] != first["recorded_trials"] for account in accounts.values()):
+        # Baselines differ, as where each column of a table has an imbalance of its own.
+        values = {f"{RECORDED}: {name}": _trials(account["recorded_trials"]) for name, account in accounts.items()}
     values |= {name: _trials(account["validity_trials"]) for name, account in accounts.items()}
     figures.per_class(values, names, bars, "share taken for their own class", note=note)
     return [confusion, bars]
@@ -77,15 +80,15 @@ def _row(name: str, account: Mapping[str, Any]) -> list[str]:
     """A generator's macro validity, that of recordings, its best classes, and what its samples are taken for."""
     mine, recorded = (account["summary"][key] for key in ("validity", "recorded"))
     classes = account["per_class"].items()
-    known = [(label, values["validity"]) for label, values in classes if values["validity"] is not None]
-    best = sorted(known, key=lambda pair: -pair[1])[:2]
+    known = [(label, values) for label, values in classes if values["validity"] is not None]
+    best = sorted(known, key=lambda pair: -pair[1]["validity"])[:2]
     favourite, share = max(((label, values["taken_for"]) for label, values in classes), key=lambda pair: pair[1])
     spread = "" if mine["std"] is None else f" ± {mine['std']:.3f}"
     return [
         name,
         "–" if mine["mean"] is None else f"{mine['mean']:.3f}{spread}",
         "–" if recorded["mean"] is None else f"{recorded['mean']:.3f}",
-        ", ".join(f"{label} {value:.2f}" for label, value in best),
+        ", ".join(f"{label} {values['validity']:.2f} of {values['samples']:,}" for label, values in best),
         f"{favourite} {share:.0%}",
     ]
 

@@ -111,6 +111,14 @@ def test_ties_go_to_the_larger_mean_probability() -> None:
     assert vote(scores, np.array([0, 0, 1, 1]), 2, "majority").argmax(axis=1).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_majority_wins_where_the_means_are_equal(first: int) -> None:
+    scores = np.array([[0.9, 0.1], [0.3, 0.7], [0.3, 0.7]], np.float32)
+    decided = vote(scores if first else scores[:, ::-1], np.zeros(3, int), 1, "majority")
+    assert decided.argmax() == first
+    assert decided == pytest.approx(np.full((1, 2), 0.5), abs=1e-6)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(2, 5))
 def test_a_majority_is_never_outvoted(seed: int, most: int, classes: int) -> None:
     rng = np.random.default_rng(seed)

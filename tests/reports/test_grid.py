@@ -70,6 +70,19 @@ def test_cells_averages_and_differences() -> None:
     assert "STAND-IN" in text
 
 
+def test_intervals_are_of_the_level_asked_for() -> None:
+    definition = Definition.of("t", SECTION)
+    there = {"CP / Sad": results("copy", [0.6, 0.7, 0.8], "sad")}
+    wide, narrow = (grid.table(definition, there, level).rows[0].measured["Sad"] for level in (0.99, 0.8))
+    for measured, t in ((wide, 9.92484), (narrow, 1.88562)):  # Student's quantiles of two degrees of freedom
+        assert measured["ci_high"] - measured["mean"] == pytest.approx(t * 0.1 / 3**0.5, rel=1e-5)
+
+
+def test_a_result_that_is_of_no_cell_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^t has no cell CP / Sad \(seed=1\)$"):
+        grid.table(Definition.of("t", SECTION), {"CP / Sad (seed=1)": results("copy", [0.7], "sad")})
+
+
 def test_a_missing_cell_is_empty_and_leaves_no_average() -> None:
     definition = Definition.of("t", SECTION)
     there = {"Imbalanced / Angry": results("none", [0.4], "angry"), "CP / Sad": results("copy", [0.7], "sad")}

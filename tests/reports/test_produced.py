@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import matplotlib.image
 import pytest
@@ -42,6 +43,9 @@ def test_the_columns_of_table_2() -> None:
         "% of train part": pytest.approx(5.0),
     }
     assert tuple(found) == produced.COLUMNS
+    balanced = {"clips_per_class": {"calm": 0.0, "dark": 30.0}, "seconds_per_class": {"calm": 0.0, "dark": 60.0}}
+    found = produced.figures_of({**MADE, **balanced})
+    assert (found["Samples a class"], found["Seconds a class"]) == (30, 60)  # of the classes that have samples
     assert produced.figures_of({**MADE, "type": "reconstructed"})["Prime length (s)"] == "n/a"
     assert produced.figures_of({**MADE, "type": "unprimed", "prime_s": None})["Prime length (s)"] == "n/a"
     assert produced.figures_of({**MADE, "sample_rates": [16000, 44100]})["Sample rate (kHz)"] == "16 and 44.1"
@@ -114,7 +118,14 @@ def test_validity_is_written_for_people_and_programs(tmp_path: Path) -> None:
     validity.write(accounts, tmp_path)
     text = (tmp_path / "label_validity.txt").read_text().splitlines()
     assert text[0].startswith("Label validity: the share of samples that the baseline's classifier takes for")
-    assert text[2].split() == ["ddsp", "0.600", "±", "0.050", "0.700", "calm", "0.60,", "dark", "0.60", "calm", "80%"]
+    assert text[2].split() == [
+        "ddsp",
+        "0.600",
+        "±",
+        "0.050",
+        "0.700",
+        *["calm", "0.60", "of", "10,", "dark", "0.60", "of", "10", "calm", "80%"],
+    ]
     assert text[3].endswith("dark 80%")
     assert "a\\|&lt;b>" in (tmp_path / "label_validity.md").read_text()
     with open(tmp_path / "label_validity.csv", newline="") as file:
@@ -125,5 +136,11 @@ def test_validity_is_written_for_people_and_programs(tmp_path: Path) -> None:
     ]
     files = validity.draw(accounts, tmp_path / "figures", "_x", note="stand-in")
     assert [path.name for path in files] == ["generated_confusion_x.png", "label_validity_x.png"]
+    other = {**accounts["ddsp"], "recorded_trials": [[0.2, 0.2], [0.2, 0.2]]}  # of another baseline
+    with patch.object(validity.figures, "per_class") as drawn:
+        validity.draw({**accounts, "other": other}, tmp_path / "figures")
+    bars = {name: values.tolist() for name, values in drawn.call_args.args[0].items()}
+    assert list(bars) == [*(f"recorded test clips: {name}" for name in (*accounts, "other")), *accounts, "other"]
+    assert bars["recorded test clips: other"] == other["recorded_trials"]
     for path in files:
         assert matplotlib.image.imread(path).std() > 0.02
