@@ -269,20 +269,20 @@ class Condition(Plan):
     def spectra(self, cell: Cell, scratch: Path) -> dict[str, Any]:
         """Recorded and generated examples of every class, of a generator that makes features; else nothing.
 
-        A class that the policy wants no samples of, as the largest when classes are balanced, is shown by samples that
-        are made for the picture, in the folder `scratch`, which is gone afterwards.
+        A class that the policy wants no samples of (or too few), as the largest when classes are balanced, is shown by
+        samples that are made for the picture, in the folder `scratch`, which is gone afterwards.
         """
         samples = self.generated(cell)
         if samples is None or self.domain != "logmel" or not len(samples):
             return {}
-        from augrun.reports.spectra import pick
+        from augrun.reports.spectra import EXAMPLES, pick
 
         names = samples.label_set.names
         recorded, rows = self.recorded(cell.fold.train)
         labels = cell.fold.train.first_labels()[rows]
         made = self.heard(cell, samples)[0].features
         generated = pick(made, samples.first_labels(), len(names))
-        lacking = np.setdiff1d(np.arange(len(names)), samples.first_labels())
+        lacking = np.flatnonzero(np.bincount(samples.first_labels(), minlength=len(names)) < EXAMPLES)
         if len(lacking) and not self.needs.primed:
             generated[lacking] = self._shown(cell, lacking, names, scratch)[lacking]
         return {"classes": names, "recorded": pick(recorded.features, labels, len(names)), "generated": generated}
