@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ class Condition(Plan):
                 f"generator={self.names['generator']} works on sound, but {spectra} of {len(self.corpus)} clips of "
                 f"{self.recordings.root()} are spectrograms (.npy); give a dataset.root that has the audio"
             )
+        if spectra and self.normalise is not None:
+            raise RequestError(
+                f"representation={self.names['representation']} wants sound, but {spectra} of {len(self.corpus)} clips "
+                f"of {self.recordings.root()} are spectrograms (.npy); give a dataset.root that has the audio"
+            )
         if spectra:
             build(self.representation).check_official()
         asked: dict[str, list[Stage | None]] = {
@@ -48,9 +54,12 @@ class Condition(Plan):
         }
         for group, stages in asked.items():
             if group in (groups or asked) and any(stage is not None and not stage.done for stage in stages):
-                component = build(self.config[group])
-                if hasattr(component, "check"):
-                    component.check()
+                parts = [build(self.config[group])]
+                if group == "classifier" or self.domain != "waveform":
+                    parts.append(build(self.representation))
+                for component in parts:
+                    if hasattr(component, "check"):
+                        component.check()
 
     def fitted(self, cell: Cell) -> Path | None:
         """The fold's generator, trained on its train part and selected on its validation part."""
@@ -163,6 +172,23 @@ class Condition(Plan):
         label_set = samples.label_set  # what makes features makes them as the classifier wants them
         return Examples(features, samples.targets(), label_set.multilabel, label_set.names), np.arange(len(samples))
 
+    def scaled(self, cell: Cell, part: Corpus, examples: Any) -> Any:
+        """Examples on the scale that the classifier sees them on.
+
+        Args:
+            cell: the fold and trial.
+            part: the clips or samples that the examples are of.
+            examples: as the features have them.
+        """
+        if self.normalise is None or not len(examples):
+            return examples
+        of = self.recorded(cell.fold.train)[0].features
+        if (part.clips["origin"] != RECORDED).all():
+            of = examples.features if self.normalise.samples == "own" else of
+        elif self.tested is not None and part.clips["clip_id"].iloc[0] in set(self.tested.prefixed().clips["clip_id"]):
+            of = self.whole(self.tested.prefixed()) if self.normalise.other == "own" else of
+        return replace(examples, features=self.normalise.fit(of)(examples.features))
+
     def training_set(self, cell: Cell) -> Any:
         """What the classifier is trained on: recorded and generated clips, as the policy has it.
 
@@ -173,16 +199,17 @@ class Condition(Plan):
 
         recorded, samples = self.thinned(cell.fold, cell.seed), self.generated(cell)
         if samples is None or cell.samples is None or not len(samples):
-            return self.recorded(recorded)[0]
+            return self.scaled(cell, recorded, self.recorded(recorded)[0])
         from augrun.samples import replaced
 
         composed = build(self.config["policy"]).compose(recorded, samples, replaced(cell.samples.folder))
         from_recordings = (composed.clips["origin"] == RECORDED).to_numpy()
         parts = []
         if from_recordings.any():
-            parts.append(self.recorded(composed.select(from_recordings))[0])
+            kept = composed.select(from_recordings)
+            parts.append(self.scaled(cell, kept, self.recorded(kept)[0]))
         if not from_recordings.all():
-            parts.append(self.heard(cell, samples)[0])
+            parts.append(self.scaled(cell, samples, self.heard(cell, samples)[0]))
         examples = Examples.concatenate(parts)
         lacking = [
             name for name, some in zip(examples.names, np.any(examples.targets > 0, axis=0), strict=True) if not some
@@ -202,7 +229,7 @@ class Condition(Plan):
 
         def fit(folder: Path) -> None:
             job = self._job(folder, cell.classifier, "training")
-            validation, _ = self.recorded(cell.fold.validation)
+            validation = self.scaled(cell, cell.fold.validation, self.recorded(cell.fold.validation)[0])
             build(self.config["classifier"]).fit(self.training_set(cell), validation, job)
 
         return cell.classifier.get(fit, f"{self.config['classifier']['name']}: training, {cell.title}")
@@ -218,6 +245,7 @@ class Condition(Plan):
             content: dict[str, Any] = {}
             for name, part in (("validation", cell.fold.validation), ("test", cell.fold.test)):
                 examples, rows = self.recorded(part)
+                examples = self.scaled(cell, part, examples)
                 scores = classifier.predict(examples.features, fitted, job)
                 content |= decisions.content(name, part, scores, rows, self.segments.vote)
             decisions.write(folder / PREDICTIONS, content)
@@ -245,6 +273,7 @@ class Condition(Plan):
             assert self.baseline is not None and samples is not None
             fitted = self.baseline.classified(heard)
             examples, rows = self.heard(cell, samples)
+            examples = self.scaled(cell, samples, examples)
             job = self._job(folder, cell.judged, "predicting")
             scores = build(self.config["classifier"]).predict(examples.features, fitted, job)
             decisions.write(

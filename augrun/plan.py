@@ -7,7 +7,7 @@ and what is done already is found, before anything heavy is imported. `augrun.co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from augrun import schema
 from augrun.code import code_digest, describe
 from augrun.corpora.corpus import Corpus
 from augrun.evaluation.results import trial_seed
+from augrun.features.normalise import Normalise
 from augrun.features.segments import Segments
 from augrun.job import Hardware
 from augrun.policies.base import Needs
@@ -178,7 +179,7 @@ class Plan:
         composition = self.config["policy"].get("composition", "both")
         trained_on = {"train": self.thinned(fold, seed).digest} if self.thins else {}
         fed = recorded | trained_on | ({"samples": samples.fingerprint} if samples else {})
-        settings = {**self._trained("classifier"), "representation": self._seen}
+        settings = {**self._trained("classifier"), "representation": self._seen, **self._scaled}
         if samples:
             settings |= {"composition": composition, "composed_by": self._drawn["code"]}
         classifier = self._stage("classifier", fed, seed=seed, settings=settings)
@@ -208,7 +209,8 @@ class Plan:
     def _decided(self) -> dict[str, Any]:
         """What scores depend on beside the classifier and the clips."""
         by = code_digest("augrun.evaluation.decisions")
-        return {"representation": self._seen, "vote": self.segments.vote, "by": by}
+        other = {"other": self.tested.digest} if self._scaled and self.tested is not None else {}
+        return {"representation": self._seen, "vote": self.segments.vote, "by": by, **self._scaled, **other}
 
     def cell(self, fold: Fold, trial: int) -> Cell:
         """The cell of a fold and trial."""
@@ -293,6 +295,20 @@ class Plan:
             return self.representation_settings
         cut = {key: getattr(self.segments, key) for key in ("seconds", "hop", "rest", "frames", "fit")}
         return {**self.representation_settings, "segments": {**cut, "code": code_digest("augrun.features.segments")}}
+
+    @cached_property
+    def normalise(self) -> Normalise | None:
+        """How vectors come to one scale before the classifier; None for spectrograms."""
+        if self._constant("representation", "domain") != "functionals":
+            return None
+        return Normalise(**self.config["normalise"])
+
+    @cached_property
+    def _scaled(self) -> dict[str, Any]:
+        """What a classifier's input depends on beside the features."""
+        if self.normalise is None:
+            return {}
+        return {"normalise": {**asdict(self.normalise), "code": code_digest("augrun.features.normalise")}}
 
     def _features_of(self, inputs: Mapping[str, str]) -> Stage:
         return self._stage("features", inputs, group="representation", settings=self.representation_settings)

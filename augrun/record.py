@@ -188,7 +188,8 @@ def draw(folder: Path, data: str, scored: Sequence[Scored], histories: Sequence[
         f"fold {entry.fold}, trial {entry.trial}": json.loads(history.read_text(encoding="utf-8"))
         for entry, history in zip(scored, histories, strict=True)
     }
-    figures.learning_curves(curves, folder / "figures" / "learning_curves.png", note=note)
+    if any(curves.values()):  # some classifiers do not learn epoch by epoch
+        figures.learning_curves(curves, folder / "figures" / "learning_curves.png", note=note)
     pairs = kept_sounds.pairs(heard)[:PAIRS]
     if pairs:
         figures.spectrograms(pairs, folder / "figures" / "spectrograms.png", note=note)

@@ -65,9 +65,11 @@ class Recordings:
     def _long_enough(self, corpus: Corpus, role: str) -> Corpus:
         """The corpus without clips shorter than one window of the representation, of which nothing could be seen."""
         section = self.config["representation"]
-        if not {"window", "sample_rate"} <= section.keys():
+        shortest = describe(section["_target_"]).constants.get("shortest_s")
+        if shortest is None and {"window", "sample_rate"} <= section.keys():
+            shortest = section["window"] / section["sample_rate"]
+        if shortest is None:
             return corpus
-        shortest = section["window"] / section["sample_rate"]
         clips = corpus.clips
         short = ((clips["duration_s"] < shortest) & ~clips["path"].str.endswith(".npy")).to_numpy()
         bad = BadClips(corpus.name)

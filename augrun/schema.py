@@ -120,6 +120,7 @@ class Settings:
     output: Output = field(default_factory=Output)
     sweep: Sweep = field(default_factory=Sweep)
     segments: dict[str, Any] = field(default_factory=dict)
+    normalise: dict[str, Any] = field(default_factory=dict)
 
 
 #: Sections of plain values at the top level, and the class whose fields they have.
@@ -129,6 +130,7 @@ SECTIONS = {
     "output": f"{__name__}.Output",
     "sweep": f"{__name__}.Sweep",
     "segments": "augrun.features.segments.Segments",
+    "normalise": "augrun.features.normalise.Normalise",
 }
 
 

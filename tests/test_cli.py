@@ -57,6 +57,9 @@ PARTNERS = {
     "cross_corpus": ["dataset@target=feel"],
     "policy/none": ["generator=none"],
     "undersample": ["generator=none"],
+    "is10": ["dataset=feel", "classifier=svm"],
+    "svm": ["dataset=feel", "representation=is10"],
+    "dnn": ["dataset=feel", "representation=is10"],
 }
 UNLABELLED = ("tedlium",)
 

@@ -99,6 +99,22 @@ class Features(Sequence[np.ndarray]):
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[row] for row in range(len(self)))
 
+    def rows(self) -> np.ndarray:
+        """All frames of all clips in their order, float32, shape (frames, bands); a copy."""
+        if self._fit is not None:
+            return np.concatenate([*self, np.empty((0, self.bands), np.float32)])
+        made = np.empty((int(self.frames.sum()), self.bands), dtype=np.float32)
+        first = np.cumsum(self.frames) - self.frames
+        # Clips of one frame each are read at once, a block at a time; the others one by one.
+        single = self.frames == 1
+        for number, block in enumerate(self._blocks):
+            of_it = np.flatnonzero(single & (self._block_of == number))
+            if len(of_it):
+                made[first[of_it]] = block.read(0, block.rows)[self._starts[of_it]]
+        for clip in np.flatnonzero(~single).tolist():
+            made[first[clip] : first[clip] + self.frames[clip]] = self[clip]
+        return made
+
     def select(self, rows: Sequence[int] | np.ndarray) -> Features:
         """The clips at `rows` (positions or a boolean mask), in that order."""
         picked = np.asarray(rows)
@@ -163,7 +179,12 @@ class Features(Sequence[np.ndarray]):
         if not len(arrays):
             raise ValueError("features of no clips have no width")
         frames = np.array([len(array) for array in arrays], dtype=np.int64)
-        rows = np.ascontiguousarray(np.concatenate(list(arrays)), dtype=np.float32)
+        return Features.from_rows(np.concatenate(list(arrays)), frames)
+
+    @staticmethod
+    def from_rows(rows: np.ndarray, frames: np.ndarray) -> Features:
+        """Features held in memory, from all frames of all clips, (frames, bands), and how many each clip has."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
         starts = np.cumsum(frames) - frames
         block = _Block(None, len(rows), rows.shape[1], _frozen(rows))
         return Features(rows.shape[1], _frozen(frames), (block,), np.zeros(len(frames), np.int64), starts)

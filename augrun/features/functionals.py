@@ -13,7 +13,6 @@ import json
 import math
 import threading
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 #: Functionals of each set.
 SIZES = {"IS09": 384, "IS10": 1582, "IS11": 4368, "IS12": 6125, "IS13": 6373, "emobase": 988, "eGeMAPSv02": 88}
 
-#: Shorter clips have no functionals: openSMILE gives NaN for all of them.
-SHORTEST_S = 0.07
-
 
 @dataclass(frozen=True)
 class Functionals:
@@ -47,8 +43,8 @@ class Functionals:
 
     domain: ClassVar[str] = "functionals"
     version: ClassVar[int] = 1
-    #: Seconds of the shortest clip of which there is anything to see.
-    shortest_s: ClassVar[float] = SHORTEST_S
+    #: Seconds of the shortest clip: of a shorter one openSMILE gives NaN for every functional.
+    shortest_s: ClassVar[float] = 0.07
     #: A vector stands for no stretch of time.
     seconds_per_frame: ClassVar[None] = None
 

@@ -14,7 +14,7 @@ from augrun import audio
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
-from augrun.features.functionals import SHORTEST_S, SIZES, Functionals
+from augrun.features.functionals import SIZES, Functionals
 from augrun.job import Hardware
 
 opensmile = pytest.importorskip("opensmile", reason="openSMILE is not installed: pip install 'augrun[functionals]'")
@@ -24,13 +24,10 @@ QUIET = Hardware(workers=2, progress=False)
 
 
 def voiced(seconds: float, hertz: float, rate: int = RATE) -> np.ndarray:
-    """A pulse train with some noise, which has a pitch and jitter to be measured."""
-    samples = round(seconds * rate)
-    phase = np.cumsum(np.full(samples, hertz / rate))
-    pulses = (np.diff(np.floor(phase), prepend=0) > 0).astype(np.float32)
-    decay = np.exp(-np.arange(rate // 100) / (rate / 800))
-    noise = np.random.default_rng(round(hertz)).normal(size=samples)
-    return (0.4 * np.convolve(pulses, decay)[:samples] + 0.003 * noise).astype(np.float32)
+    """Harmonics and some noise, which have a pitch to be measured."""
+    times = np.arange(round(seconds * rate)) / rate
+    harmonics = sum(np.sin(2 * np.pi * k * hertz * times) / k for k in range(1, int(3500 / hertz)))
+    return (0.2 * harmonics + 0.002 * np.random.default_rng(round(hertz)).normal(size=len(times))).astype(np.float32)
 
 
 def corpus(folder: Path, sounds: dict[str, tuple[np.ndarray, int]], ends: dict[str, float] | None = None) -> Corpus:
@@ -40,7 +37,7 @@ def corpus(folder: Path, sounds: dict[str, tuple[np.ndarray, int]], ends: dict[s
         end = (ends or {}).get(name, len(samples) / rate)
         values = {"clip_id": name, "path": str(folder / f"{name}.wav"), "start_s": 0.0, "end_s": end, "duration_s": end}
         rows.append(
-            {column: "" for column in COLUMNS}
+            dict.fromkeys(COLUMNS, "")
             | values
             | {"labels": (0,), "split": "train", "utterance": name, "origin": "recorded", "digest": name}
         )
@@ -94,7 +91,7 @@ def test_another_rate_is_brought_to_the_set_s(tmp_path: Path) -> None:
 def test_too_short_clips_are_all_named_and_the_others_kept(
     tmp_path: Path, sounds: dict[str, tuple[np.ndarray, int]]
 ) -> None:
-    short = voiced(SHORTEST_S, 150)
+    short = voiced(Functionals.shortest_s, 150)
     mixed = {"shortest": (short, RATE), "tick": (short[:-1], RATE), "none": (short[:100], RATE), **sounds}
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,0 +1,201 @@
+"""A multilayer perceptron on vectors, as Bao et al. 2019, section 4.3, and Latif et al. 2020, section 5.1.1, have it.
+
+Several of them, of folds and repeats, are trained as one (`augrun.stacked`). There is no early stopping: neither paper
+has a validation part for it within a corpus, and the last epoch counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional
+
+from augrun.classifiers.base import Classifier, Examples
+from augrun.devices import device
+from augrun.errors import AugrunError
+from augrun.features.cache import Features
+from augrun.job import Job
+from augrun.stacked import CHUNK, Adam, Batches, Chunks, Draws, Perceptrons, replica
+from augrun.training import fit, read_weights
+
+MODEL, HISTORY = "model.pt", "history.json"
+FIT = "fit"  # the folder of the checkpoints
+
+PREDICTED_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class DNN(Classifier):
+    """Vectors → hidden layers with leaky ReLU and dropout → one logit a class.
+
+    Attributes:
+        hidden: units of each hidden layer.
+        slope: of the leaky ReLU for negative values.
+        dropout: chance of a hidden unit to be left out in training.
+        batch_size: examples of a batch.
+        epochs: passes over the training set.
+        rate: learning rate of Adam.
+    """
+
+    hidden: Sequence[Annotated[int, "[1, inf)"]] = field(default_factory=lambda: [100, 100])
+    slope: Annotated[float, "[0, 1)"] = 0.2
+    dropout: Annotated[float, "[0, 1)"] = 0.2
+    batch_size: Annotated[int, "[1, inf)"] = 64
+    epochs: Annotated[int, "[1, inf)"] = 70
+    rate: Annotated[float, "(0, inf)"] = 1e-5
+
+    domain: ClassVar[str] = "functionals"
+    version: ClassVar[int] = 1
+
+    def fit(self, train: Examples, validation: Examples, job: Job) -> None:
+        """Trains; leaves `model.pt` and `history.json`. The validation part is not looked at."""
+        if not (job.folder / MODEL).exists():
+            self.fit_together([train], [job])
+
+    def fit_together(self, train: Sequence[Examples], jobs: Sequence[Job]) -> None:
+        """Trains one network for each training set, all at once; leaves in each job's folder what `fit` leaves.
+
+        Each becomes what training it alone with its job's seed gives, up to rounding. Checkpoints lie in the first
+        job's folder, and a killed call is continued by the next one with the same arguments.
+
+        Args:
+            train: the training sets; one that serves for several networks is kept once.
+            jobs: of each.
+        """
+        for examples in train:
+            _check(examples)
+        training = Training(self, train, [job.seed for job in jobs])
+        chunks = Chunks(training.steps)
+        within = jobs[0].within(FIT, title=jobs[0].title or "classifier")
+        result = fit(training, chunks, None, within, epochs=chunks.epochs, batch_size=1)
+        state = read_weights(result.best)
+        for number, job in enumerate(jobs):
+            losses = state["losses"][number] / training.batches.sizes[number]
+            history = [{"epoch": epoch, "train/loss": loss} for epoch, loss in enumerate(losses.tolist(), 1)]
+            (job.folder / HISTORY).write_text(json.dumps(history, indent=1))
+            fresh = job.folder / f".{MODEL}.new"
+            shape = {"widths": training.widths, "multilabel": training.multilabel}
+            torch.save({**shape, "state": replica(state, number, "network.layers.")}, fresh)
+            os.replace(fresh, job.folder / MODEL)
+        shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
+
+    def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
+        """Class probabilities, shape (clips, classes), float32."""
+        model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
+        network = Perceptrons(model["widths"], Draws([0]), self.slope)
+        network.layers.load_state_dict(model["state"])
+        where = device(job.hardware)
+        network.to(where).eval()
+        rows = torch.from_numpy(features.rows())
+        scores = np.empty((len(rows), model["widths"][-1]), dtype=np.float32)
+        with torch.inference_mode():
+            for at in range(0, len(rows), PREDICTED_AT_ONCE):
+                logits = network(rows[None, at : at + PREDICTED_AT_ONCE].to(where))[0].float()
+                made = logits.sigmoid() if model["multilabel"] else logits.softmax(1)
+                scores[at : at + PREDICTED_AT_ONCE] = made.cpu().numpy()
+        return scores
+
+
+class Training(pl.LightningModule):
+    """R networks, their data on the device, and the steps.
+
+    Args:
+        settings: of the networks.
+        train: each one's training set.
+        seeds: of each.
+    """
+
+    vectors: torch.Tensor
+    targets: torch.Tensor
+    first: torch.Tensor
+    losses: torch.Tensor
+    taken: torch.Tensor
+
+    def __init__(self, settings: DNN, train: Sequence[Examples], seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.settings, self.seeds = settings, tuple(seeds)
+        self.multilabel = train[0].multilabel
+        self.widths = [train[0].features.bands, *settings.hidden, train[0].targets.shape[1]]
+        self.network = Perceptrons(self.widths, Draws(seeds), settings.slope, settings.dropout)
+        self.adam = Adam(self.network)
+        self.batches = Batches([len(examples) for examples in train], settings.batch_size, seeds)
+        self.steps = settings.epochs * max(self.batches.steps)  # of the longest
+        distinct = {id(examples.features): examples for examples in train}
+        first = dict(zip(distinct, np.cumsum([0, *(len(one) for one in distinct.values())]).tolist(), strict=False))
+        self.register_buffer("vectors", _joined([one.features.rows() for one in distinct.values()]), persistent=False)
+        self.register_buffer("targets", _joined([one.targets for one in distinct.values()]), persistent=False)
+        begin = torch.tensor([first[id(examples.features)] for examples in train])
+        self.register_buffer("first", begin[:, None], persistent=False)
+        self.register_buffer("losses", torch.zeros(len(train), settings.epochs))  # sums over a pass
+        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+        self.draws: Draws | None = None
+
+    def training_step(self, batch: torch.Tensor, index: int) -> None:
+        first = int(self.taken)
+        count = min(CHUNK, self.steps - first)
+        if count <= 0:  # the last of Lightning's epochs may have more pieces than there are steps left
+            return
+        if self.draws is None or self.draws.device != self.device:
+            self.draws = Draws(self.seeds, self.device)
+        self.draws.begin("steps", first)
+        turns = np.arange(first, first + count)[:, None] // np.array(self.batches.steps)
+        active = turns < self.settings.epochs
+        rates = np.where(active, self.settings.rate, np.nan)
+        places, there = (part.to(self.device) for part in self.batches.draw(first, count))
+        kept = torch.from_numpy(active).to(self.device)
+        turn = torch.from_numpy(np.minimum(turns, self.settings.epochs - 1)).to(self.device)
+        places += self.first
+        for step in range(count):
+            each = loss(
+                self.network(self.vectors[places[step]], self.draws), self.targets[places[step]], self.multilabel
+            )
+            each = each * there[step]
+            (each.sum(1) / there[step].sum(1)).sum().backward()
+            self.adam.step([None if np.isnan(rate) else rate for rate in rates[step]])
+            with torch.no_grad():
+                self.losses.scatter_add_(1, turn[step][:, None], (each.sum(1) * kept[step])[:, None])
+        self.taken += count
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the mean loss of the last whole pass of each network."""
+        done = [min(int(self.taken) // steps, self.settings.epochs) for steps in self.batches.steps]
+        last = [
+            float(self.losses[number, turn - 1]) / size if turn else float("nan")
+            for number, (turn, size) in enumerate(zip(done, self.batches.sizes, strict=True))
+        ]
+        if not all(np.isnan(last)):
+            self.log("train/loss", float(np.nanmean(last)))
+
+    def configure_optimizers(self) -> None:
+        """None: `Adam` is stepped by hand."""
+
+
+def loss(logits: torch.Tensor, targets: torch.Tensor, multilabel: bool) -> torch.Tensor:
+    """Cross-entropy in nats, categorical or binary (mean over classes); shape (R, B). Targets may be soft."""
+    if multilabel:
+        return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+    return -(targets * logits.log_softmax(-1)).sum(-1)
+
+
+def _joined(parts: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate(parts).astype(np.float32, copy=False))
+
+
+def _check(train: Examples) -> None:
+    if not len(train):
+        raise AugrunError("the training part has no clips. Check the protocol and policy.composition.")
+    if not (train.targets.max(0) > train.targets.min(0)).any():
+        raise AugrunError(
+            f"all {len(train)} training clips carry the same class, so there is nothing to tell apart. "
+            "Check dataset.labels and policy.composition."
+        )
