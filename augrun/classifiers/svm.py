@@ -74,7 +74,7 @@ class SVM(Classifier):
             with ThreadPoolExecutor(max(1, job.hardware.workers)) as pool:  # LIBSVM releases Python's lock
                 recalls = list(pool.map(attempt, pairs))
         best = int(np.argmax(recalls)) if recalls else 0
-        reached = recalls or [None] * len(pairs)
+        reached: list[float | None] = list(recalls) if recalls else [None] * len(pairs)
         grid = [
             {"cost": cost, "gamma": gamma, "validation/uar": recall, "chosen": place == best}
             for place, ((cost, gamma), recall) in enumerate(zip(pairs, reached, strict=True))
