@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from augrun import together
 from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.errors import AugrunError, RequestError
 from augrun.evaluation.results import PREDICTIONS, Judged, Left, Made, Scored
@@ -21,6 +22,9 @@ from augrun.job import Job
 from augrun.plan import Cell, Plan
 from augrun.recordings import build
 from augrun.stages import Stage
+
+#: Networks that are trained at once, at most: five folds and five repeats, and some.
+AT_ONCE = 32
 
 
 class Condition(Plan):
@@ -221,6 +225,36 @@ class Condition(Plan):
                 "policy.composition=both, or a policy that makes samples of every class"
             )
         return examples
+
+    def classified_together(self) -> None:
+        """Trains the classifiers of all folds and trials at once, where they can be; `classified` then finds them."""
+        waiting = [cell for cell in self.cells if not cell.classifier.done]
+        if not self._constant("classifier", "together") or len(waiting) < 2:
+            return
+        for cell in waiting:
+            self.generated(cell)
+        name = self.config["classifier"]["name"]
+        for at in range(0, len(waiting), AT_ONCE):
+            cells = waiting[at : at + AT_ONCE]
+
+            def fit(jobs: list[Job], cells: list[Cell] = cells) -> None:
+                sets: dict[str, Any] = {}
+                for cell in cells:  # what differs in the seed alone is read and kept once
+                    if self._fed(cell) not in sets:
+                        sets[self._fed(cell)] = self.training_set(cell)
+                build(self.config["classifier"]).fit_together([sets[self._fed(cell)] for cell in cells], jobs)
+
+            together.train(
+                [cell.classifier for cell in cells],
+                lambda folder, stage: self._job(folder, stage, "training"),
+                fit,
+                f"{name}: training {len(cells)} at once, {cells[0].title} to {cells[-1].title}",
+            )
+
+    @staticmethod
+    def _fed(cell: Cell) -> str:
+        """What a cell's classifier is trained on, in a word."""
+        return repr(sorted(cell.classifier.content["inputs"].items()))
 
     def classified(self, cell: Cell) -> Path:
         """The trained classifier of a fold and trial."""

@@ -87,7 +87,7 @@ class Stage:
         Args:
             compute: writes the result into the folder it is given, which may hold the remains of a killed
                 attempt. What it returns (plain data) is kept in the manifest as `summary`.
-            title: what to call this on the console.
+            title: what to call this on the console; nothing is said without.
             uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
                 (features that it would cost hours to extract again).
         """
@@ -105,7 +105,8 @@ class Stage:
         resumed = partial.is_dir()
         with self.store.writing():
             partial.mkdir(parents=True, exist_ok=True)
-        log.info("%s%s", title or self.kind, " (taken up where it was left)" if resumed else "")
+        if title:
+            log.info("%s%s", title, " (taken up where it was left)" if resumed else "")
         started = time.time()
         with self.store.writing():
             summary = compute(partial)

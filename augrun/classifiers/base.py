@@ -46,10 +46,12 @@ class Classifier:
 
     Class attributes:
         domain: what it takes: `waveform`, `logmel` or `functionals`.
+        together: whether several are trained at once, by `fit_together(train, jobs)`, each as `fit` would alone.
         version: bumped by hand when the meaning of stored results changes without a code change.
     """
 
     domain: ClassVar[str] = "logmel"
+    together: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def fit(self, train: Examples, validation: Examples, job: Job) -> None:

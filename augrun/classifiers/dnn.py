@@ -54,6 +54,7 @@ class DNN(Classifier):
     rate: Annotated[float, "(0, inf)"] = 1e-5
 
     domain: ClassVar[str] = "functionals"
+    together: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     def fit(self, train: Examples, validation: Examples, job: Job) -> None:

@@ -1,0 +1,51 @@
+"""Stages whose work is done at once: networks of folds and trials that are trained as one (`augrun.stacked`).
+
+Each stage is its own all the same: it has the fingerprint and holds the files that it would have alone, so that nothing
+depends on with whom it was trained.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from augrun.job import Job
+from augrun.stages import Stage
+
+KIND = "together"
+
+
+def train(
+    stages: Sequence[Stage], job: Callable[[Path, Stage], Job], fit: Callable[[list[Job]], None], title: str
+) -> None:
+    """Does the work of these stages at once, and puts each part into its own.
+
+    A call that was killed is continued by the next one with the same stages, from the last checkpoint.
+
+    Args:
+        stages: what is to be done; none of it is done.
+        job: makes the job of a stage in a folder.
+        fit: does the work of all jobs, leaving in each one's folder what the stage is to hold.
+        title: what to call this on the console.
+    """
+    inputs = {str(place): stage.fingerprint for place, stage in enumerate(stages)}
+    whole = stages[0].store.stage(KIND, settings={}, inputs=inputs, code=__name__)
+
+    def all_of_them(folder: Path) -> None:
+        places = [folder / str(place) for place in range(len(stages))]
+        for place in places:
+            place.mkdir(exist_ok=True)
+        fit([job(place, stage) for place, stage in zip(places, stages, strict=True)])
+
+    folder = whole.get(all_of_them, title)
+    share = round(whole.manifest["seconds"] / len(stages), 3)
+    for place, stage in enumerate(stages):
+
+        def take(into: Path, of: Path = folder / str(place)) -> dict[str, Any]:
+            shutil.copytree(of, into, dirs_exist_ok=True)
+            return {"trained_together": len(stages), "share_of_seconds": share}
+
+        stage.get(take)
+    shutil.rmtree(folder, ignore_errors=True)

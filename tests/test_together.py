@@ -1,0 +1,119 @@
+"""Classifiers of functionals through a whole condition: scales, training at once, predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from augrun import experiment
+from augrun.condition import Condition
+from tests.test_leakage import condition, write
+
+pytest.importorskip("opensmile", reason="openSMILE is not installed: pip install 'augrun[functionals]'")
+
+DNN = [
+    *("generator=none", "policy=none", "representation=is10", "classifier=dnn", "classifier.hidden=[8]"),
+    *("classifier.epochs=8", "classifier.rate=1e-3", "classifier.batch_size=16", "protocol.count=3", "trials.count=2"),
+]
+
+
+def of(corpus: Path, output: Path, *overrides: str) -> Condition:
+    words = [*DNN, *overrides]
+    return condition(corpus, output, *words, without=("generator", "policy", "classifier", "representation", "trials"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("tones") / "corpus", 0)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "model.pt", weights_only=True)["state"]
+
+
+def test_folds_and_trials_are_trained_at_once_into_stages_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    together, alone = of(corpus, tmp_path / "a"), of(corpus, tmp_path / "b")
+    assert len(together.cells) == 4  # two of three folds at this scale, two trials
+    together.classified_together()
+    trained = [entry for entry in together.store.computed if entry[0] == "classifier"]
+    assert [fingerprint for _, fingerprint in trained] == [cell.classifier.fingerprint for cell in together.cells]
+    for one, other in zip(together.cells, alone.cells, strict=True):
+        assert one.classifier.fingerprint == other.classifier.fingerprint
+        mine, theirs = weights(together.classified(one)), weights(alone.classified(other))
+        assert all(torch.allclose(mine[name], value, atol=1e-5) for name, value in theirs.items())
+        assert one.classifier.manifest["summary"]["trained_together"] == 4
+        assert {path.name for path in one.classifier.folder.iterdir()} == {"model.pt", "history.json", "stage.json"}
+        scores = together.scored(one).load("test")
+        assert scores == pytest.approx(alone.scored(other).load("test"), abs=1e-5)
+    assert not list((tmp_path / "a" / "store" / "together").iterdir())
+    together.classified_together()
+    assert len([entry for entry in together.store.computed if entry[0] == "classifier"]) == 4  # nothing anew
+
+
+def test_a_whole_run_tells_tones_apart(corpus: Path, tmp_path: Path) -> None:
+    folder = experiment.run(of(corpus, tmp_path, "trials.count=1").config)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["condition"]["representation"] == "is10"
+    assert results["summary"]["uar"]["mean"] > 0.9
+    assert (folder / "figures" / "learning_curves.png").stat().st_size > 5000
+
+
+def statistics(examples: Any) -> tuple[np.ndarray, np.ndarray]:
+    rows = examples.features.rows()
+    return rows.mean(axis=0), rows.std(axis=0)
+
+
+def test_the_train_part_alone_sets_the_scale(corpus: Path, tmp_path: Path) -> None:
+    whole = of(corpus, tmp_path)
+    cell = whole.cells[0]
+    mean, deviation = statistics(whole.training_set(cell))
+    varying = deviation > 0
+    assert 1000 < varying.sum() < 1582  # tones leave some functionals constant
+    assert np.abs(mean).max() < 1e-4 and deviation[varying] == pytest.approx(np.ones(varying.sum()), abs=1e-3)
+    raw = whole.recorded(cell.fold.test)[0]
+    train = whole.recorded(cell.fold.train)[0].features.rows().astype(np.float64)
+    scaled = whole.scaled(cell, cell.fold.test, raw).features.rows()
+    expected = (raw.features.rows() - train.mean(axis=0))[:, varying] / train.std(axis=0)[varying]
+    assert scaled[:, varying] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert (scaled[:, ~varying] == 0).all()
+
+
+def test_another_corpus_has_a_scale_of_its_own_where_asked_for(corpus: Path, tmp_path: Path) -> None:
+    target = write(tmp_path / "other", 5)
+    words = ["protocol=cross_corpus", "dataset@target=feel", f"target.root={target}", "trials.count=1"]
+    words += ["target.name=other"]
+    base = [word for word in DNN if not word.startswith("protocol.")]
+
+    def scale_of(*more: str) -> tuple[np.ndarray, np.ndarray, Condition]:
+        whole = condition(
+            corpus,
+            tmp_path / "out",
+            *base,
+            *words,
+            *more,
+            without=("generator", "policy", "classifier", "representation", "trials"),
+        )
+        (cell,) = whole.cells
+        return *statistics(whole.scaled(cell, cell.fold.test, whole.recorded(cell.fold.test)[0])), whole
+
+    mean, deviation, own = scale_of()
+    assert own.tested is not None
+    assert np.abs(mean).max() < 0.5 and abs(np.median(deviation[deviation > 0]) - 1) < 0.1  # a part of all its clips
+    others_mean, _, train = scale_of("normalise.other=train")
+    assert not np.allclose(mean, others_mean, atol=1e-3)
+    assert own.cells[0].predictions.fingerprint != train.cells[0].predictions.fingerprint
+
+
+def test_spectrograms_are_left_alone_and_scales_are_part_of_the_fingerprint(corpus: Path, tmp_path: Path) -> None:
+    first, second = of(corpus, tmp_path), of(corpus, tmp_path, "normalise.scale=minmax")
+    assert first.cells[0].classifier.fingerprint != second.cells[0].classifier.fingerprint
+    assert first.cells[0].fold.train.digest == second.cells[0].fold.train.digest
+    plain = [condition(corpus, tmp_path, *more) for more in ((), ("normalise.scale=minmax",))]
+    assert plain[0].cells[0].classifier.fingerprint == plain[1].cells[0].classifier.fingerprint
+    lowest = second.training_set(second.cells[0]).features.rows()
+    assert lowest.min() == 0.0 and lowest.max() == 1.0
