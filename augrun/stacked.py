@@ -171,33 +171,32 @@ class Adam:
         module.register_buffer(f"{name}_steps", torch.zeros(self.replicas, dtype=torch.int64))
         self._steps = f"{name}_steps"
 
-    def step(self, rates: Sequence[float | None]) -> None:
-        """Updates the parameters by their gradients, and clears these.
+    def step(self, loss: torch.Tensor, rates: Sequence[float | None]) -> None:
+        """Updates the parameters by their gradients of `loss`; those of others are not touched.
 
         Args:
+            loss: the sum over the replicas of each one's own.
             rates: one a replica; None leaves it alone.
         """
+        gradients = torch.autograd.grad(loss, self.parameters)
         taken = getattr(self.module, self._steps)
         counts = taken.tolist()
         for (rate, count), group in groupby(range(self.replicas), key=lambda r: (rates[r], counts[r])):
             if rate is None:
                 continue
             members = list(group)
-            self._update(slice(members[0], members[-1] + 1), rate, count)
+            self._update(gradients, slice(members[0], members[-1] + 1), rate, count)
         taken += torch.tensor([rate is not None for rate in rates], device=taken.device)
-        for parameter in self.parameters:
-            parameter.grad = None
 
     @torch.no_grad()
-    def _update(self, of: slice, rate: float, count: int) -> None:
-        there = [place for place, parameter in enumerate(self.parameters) if parameter.grad is not None]
-        parameters = [self.parameters[place][of] for place in there]
-        gradients = [self.parameters[place].grad[of] for place in there]  # type: ignore[index]
-        means, squares = ([getattr(self.module, f"{name}_{place}")[of] for place in there] for name in self.names)
+    def _update(self, gradients: Sequence[torch.Tensor], of: slice, rate: float, count: int) -> None:
+        places = range(len(self.parameters))
+        parameters = [parameter[of] for parameter in self.parameters]
+        means, squares = ([getattr(self.module, f"{name}_{place}")[of] for place in places] for name in self.names)
         steps = [torch.tensor(float(count), device=parameter.device) for parameter in parameters]
         adam(
             parameters,
-            gradients,
+            [gradient[of] for gradient in gradients],
             means,
             squares,
             [],

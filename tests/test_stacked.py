@@ -60,8 +60,7 @@ def test_dropout_is_of_training_alone_and_keeps_the_mean() -> None:
 def descend(stack: Perceptrons, rates: list[list[float | None]], data: torch.Tensor) -> None:
     adam = Adam(stack)
     for at_step in rates:
-        stack(data).square().mean(dim=(1, 2)).sum().backward()
-        adam.step(at_step)
+        adam.step(stack(data).square().mean(dim=(1, 2)).sum(), at_step)
 
 
 def test_adam_is_torch_s_and_a_replica_without_a_rate_rests() -> None:
@@ -96,8 +95,7 @@ def test_a_checkpoint_holds_the_moments() -> None:
     adam = Adam(fresh)
     fresh.load_state_dict(state)
     for _ in range(4):
-        fresh(data).square().mean(dim=(1, 2)).sum().backward()
-        adam.step([0.01, 0.02])
+        adam.step(fresh(data).square().mean(dim=(1, 2)).sum(), [0.01, 0.02])
     for name, value in whole.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], value), name
     of_second = replica(whole.state_dict(), 1, "layers.")

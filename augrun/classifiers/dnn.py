@@ -161,8 +161,8 @@ class Training(pl.LightningModule):
                 self.network(self.vectors[places[step]], self.draws), self.targets[places[step]], self.multilabel
             )
             each = each * there[step]
-            (each.sum(1) / there[step].sum(1)).sum().backward()
-            self.adam.step([None if np.isnan(rate) else rate for rate in rates[step]])
+            rate = [None if np.isnan(one) else one for one in rates[step]]
+            self.adam.step((each.sum(1) / there[step].sum(1)).sum(), rate)
             with torch.no_grad():
                 self.losses.scatter_add_(1, turn[step][:, None], (each.sum(1) * kept[step])[:, None])
         self.taken += count
