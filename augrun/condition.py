@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,27 @@ class Condition(Plan):
                     if hasattr(component, "check"):
                         component.check()
 
+    def fitted_together(self) -> None:
+        """Trains the generators of all folds (and trials) at once, where they can be; `fitted` then finds them."""
+        if not self._constant("generator", "together"):
+            return
+        # Trials share their fold's generator, where it is not trained anew for each.
+        waiting = [cell for cell in self.cells if cell.generator and not cell.generator.done]
+        cells = list({cell.generator.fingerprint: cell for cell in waiting if cell.generator}.values())
+        for at in range(0, len(cells) if len(cells) > 1 else 0, AT_ONCE):
+            group = cells[at : at + AT_ONCE]
+
+            def fit(jobs: list[Job], group: list[Cell] = group) -> None:
+                parts = {cell.fold.name: self.recorded(cell.fold.train)[0] for cell in group}
+                build(self.config["generator"]).fit_together([parts[cell.fold.name] for cell in group], jobs)
+
+            self._at_once("generator", [cell.generator for cell in group if cell.generator], fit, group)
+
+    def _at_once(self, what: str, stages: list[Stage], fit: Callable[[list[Job]], None], cells: Sequence[Cell]) -> None:
+        name = self.config[what]["name"]
+        title = f"{name}: training {len(cells)} at once, {cells[0].title} to {cells[-1].title}"
+        together.train(stages, lambda folder, stage: self._job(folder, stage, "training"), fit, title)
+
     def fitted(self, cell: Cell) -> Path | None:
         """The fold's generator, trained on its train part and selected on its validation part."""
         if cell.generator is None:
@@ -94,15 +115,24 @@ class Condition(Plan):
             policy = build(self.config["policy"])
             plan = policy.plan(cell.fold.train, self.needs, cell.seed, self._units(cell.fold.train))
             job, names = self._job(folder, cell.samples, "generating"), cell.fold.train.label_set.names
-            generator.generate(plan.requests, names, fitted, job, **self.others("generator"))
+            others: dict[str, Any] = dict(self.others("generator"))
+            if self.domain != "waveform" and self.needs.primed:
+                others["primes"] = self._primes(plan.requests["prime_clip"])
+            generator.generate(plan.requests, names, fitted, job, **others)
             if self.domain == "waveform":
                 summary = samples.commit(folder, plan, name, self.needs)
             else:
-                summary = samples.commit_features(folder, plan, name, self.needs, self._seconds_of)
+                seconds_of = self._seconds_of if self.domain == "logmel" else None
+                summary = samples.commit_features(folder, plan, name, self.needs, seconds_of)
             return summary | {"notes": generator.notes()}
 
         folder = cell.samples.get(generate, f"{name}: generating, {cell.title}")
         return samples.load(folder, name, cell.fold.train)
+
+    def _primes(self, clips: Iterable[str]) -> Any:
+        """The recorded features of each clip, in their order."""
+        features, places = self.recorded_features
+        return features.select([places[clip] for clip in clips])
 
     def _units(self, train: Corpus) -> Any:
         """How many examples each clip is for the generator; None where that is one."""
@@ -233,7 +263,6 @@ class Condition(Plan):
             return
         for cell in waiting:
             self.generated(cell)
-        name = self.config["classifier"]["name"]
         for at in range(0, len(waiting), AT_ONCE):
             cells = waiting[at : at + AT_ONCE]
 
@@ -244,12 +273,7 @@ class Condition(Plan):
                         sets[self._fed(cell)] = self.training_set(cell)
                 build(self.config["classifier"]).fit_together([sets[self._fed(cell)] for cell in cells], jobs)
 
-            together.train(
-                [cell.classifier for cell in cells],
-                lambda folder, stage: self._job(folder, stage, "training"),
-                fit,
-                f"{name}: training {len(cells)} at once, {cells[0].title} to {cells[-1].title}",
-            )
+            self._at_once("classifier", [cell.classifier for cell in cells], fit, cells)
 
     @staticmethod
     def _fed(cell: Cell) -> str:

@@ -59,7 +59,7 @@ def commit(folder: Path, plan: Plan, generator: str, needs: Needs) -> dict[str, 
 
 
 def commit_features(
-    folder: Path, plan: Plan, generator: str, needs: Needs, seconds_of: Callable[[int], float]
+    folder: Path, plan: Plan, generator: str, needs: Needs, seconds_of: Callable[[int], float] | None
 ) -> dict[str, Any]:
     """The same for a generator that leaves features: one matrix a request, in their order.
 
@@ -68,7 +68,7 @@ def commit_features(
         plan: what was asked for.
         generator: its name.
         needs: what it wanted of a request.
-        seconds_of: seconds that so many frames are.
+        seconds_of: seconds that so many frames are; None for vectors, which are as long as was asked for.
 
     Raises:
         AugrunError: features are missing, or not finite.
@@ -81,7 +81,9 @@ def commit_features(
     broken = [name for name, matrix in zip(plan.requests["sample_id"], made, strict=True) if not _finite(matrix)]
     if broken:
         raise AugrunError(f"{generator}: {len(broken)} of {len(made)} samples are not finite, first: {broken[0]}")
-    durations = dict(zip(plan.requests["sample_id"], (seconds_of(len(matrix)) for matrix in made), strict=True))
+    asked = plan.requests["seconds"].tolist()
+    seconds = asked if seconds_of is None else [seconds_of(len(matrix)) for matrix in made]
+    durations = dict(zip(plan.requests["sample_id"], seconds, strict=True))
     _write_tables(folder, plan, durations)
     return account(plan, needs, list(durations.values()), [])
 

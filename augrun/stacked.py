@@ -10,7 +10,8 @@ becomes of a replica is therefore what training it alone with the same seed give
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -40,6 +41,7 @@ class Draws:
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.seeds, self.device = tuple(seeds), torch.device(device)
         self._generators = [torch.Generator(device=self.device) for _ in self.seeds]
+        self._awake: tuple[bool, ...] = (True,) * len(self.seeds)
         self.begin("start")
 
     def begin(self, *key: object) -> None:
@@ -47,26 +49,39 @@ class Draws:
         for generator, seed in zip(self._generators, self.seeds, strict=True):
             generator.manual_seed(derive_seed(seed, *key))
 
+    @contextmanager
+    def of(self, awake: Sequence[bool]) -> Iterator[None]:
+        """Within it only these replicas draw; the others get ones, and their streams stay where they are.
+
+        What only some of the replicas do at a step would else move the streams of those that do it later.
+        """
+        before, self._awake = self._awake, tuple(awake)
+        try:
+            yield
+        finally:
+            self._awake = before
+
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
         """Between `low` and `high`, shape (R, *shape)."""
-        drawn = torch.empty((len(self.seeds), *shape), device=self.device)
-        for one, generator in zip(drawn, self._generators, strict=True):
-            one.uniform_(low, high, generator=generator)
-        return drawn
+        return self._drawn(shape, lambda one, generator: one.uniform_(low, high, generator=generator))
 
     def normal(self, *shape: int) -> torch.Tensor:
         """Standard normal, shape (R, *shape)."""
-        drawn = torch.empty((len(self.seeds), *shape), device=self.device)
-        for one, generator in zip(drawn, self._generators, strict=True):
-            one.normal_(generator=generator)
-        return drawn
+        return self._drawn(shape, lambda one, generator: one.normal_(generator=generator))
 
     def kept(self, dropout: float, *shape: int) -> torch.Tensor:
         """What dropout multiplies by: 0 with the chance `dropout`, else 1 / (1 - dropout); shape (R, *shape)."""
-        drawn = torch.empty((len(self.seeds), *shape), device=self.device)
-        for one, generator in zip(drawn, self._generators, strict=True):
-            one.bernoulli_(1.0 - dropout, generator=generator)
+        drawn = self._drawn(shape, lambda one, generator: one.bernoulli_(1.0 - dropout, generator=generator))
         return drawn.mul_(1.0 / (1.0 - dropout))
+
+    def _drawn(
+        self, shape: tuple[int, ...], fill: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+    ) -> torch.Tensor:
+        drawn = torch.ones((len(self.seeds), *shape), device=self.device)
+        for one, generator, awake in zip(drawn, self._generators, self._awake, strict=True):
+            if awake:
+                fill(one, generator)
+        return drawn
 
 
 class Linear(nn.Module):

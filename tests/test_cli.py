@@ -60,6 +60,8 @@ PARTNERS = {
     "is10": ["dataset=feel", "classifier=svm"],
     "svm": ["dataset=feel", "representation=is10"],
     "dnn": ["dataset=feel", "representation=is10"],
+    "mixup_gan": ["dataset=feel", "representation=is10", "classifier=dnn", "policy=real_synthetic"],
+    "real": ["generator=none"],
 }
 UNLABELLED = ("tedlium",)
 

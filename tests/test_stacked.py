@@ -26,6 +26,13 @@ def test_each_replica_draws_what_it_would_alone() -> None:
     assert not torch.equal(drawn[0][0], drawn[0][1])
     assert drawn[2].unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert 0.15 < (drawn[2] == 0).float().mean() < 0.35
+    together.begin("rest")
+    with together.of([True, False, True]):
+        some = together.kept(0.5, 40)
+    assert (some[1] == 2).all() and (some[0] == 0).any()
+    alone = Draws([SEEDS[1]])
+    alone.begin("rest")
+    assert torch.equal(together.normal(7)[1], alone.normal(7)[0])  # its stream stayed where it was
     together.begin("steps", 100)
     assert not torch.equal(together.uniform(3, 2), drawn[0])
 

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch.nn import functional
 
+from augrun import stacked_training
 from augrun.classifiers.base import Classifier, Examples
 from augrun.devices import device
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.job import Job
-from augrun.stacked import CHUNK, Adam, Batches, Chunks, Draws, Perceptrons, replica
-from augrun.training import fit, read_weights
+from augrun.stacked import Adam, Draws, Perceptrons, replica
 
 MODEL, HISTORY = "model.pt", "history.json"
 FIT = "fit"  # the folder of the checkpoints
@@ -75,14 +74,10 @@ class DNN(Classifier):
         for examples in train:
             _check(examples)
         training = Training(self, train, [job.seed for job in jobs])
-        chunks = Chunks(training.steps)
-        within = jobs[0].within(FIT, title=jobs[0].title or "classifier")
-        result = fit(training, chunks, None, within, epochs=chunks.epochs, batch_size=1)
-        state = read_weights(result.best)
+        state = stacked_training.train(training, jobs[0].within(FIT, title=jobs[0].title or "classifier"))
         for number, job in enumerate(jobs):
-            losses = state["losses"][number] / training.batches.sizes[number]
-            history = [{"epoch": epoch, "train/loss": loss} for epoch, loss in enumerate(losses.tolist(), 1)]
-            (job.folder / HISTORY).write_text(json.dumps(history, indent=1))
+            curves = stacked_training.history(training, state, number)
+            (job.folder / HISTORY).write_text(json.dumps(curves, indent=1))
             fresh = job.folder / f".{MODEL}.new"
             shape = {"widths": training.widths, "multilabel": training.multilabel}
             torch.save({**shape, "state": replica(state, number, "network.layers.")}, fresh)
@@ -106,8 +101,8 @@ class DNN(Classifier):
         return scores
 
 
-class Training(pl.LightningModule):
-    """R networks, their data on the device, and the steps.
+class Training(stacked_training.Stacked):
+    """R networks and their data on the device.
 
     Args:
         settings: of the networks.
@@ -118,67 +113,31 @@ class Training(pl.LightningModule):
     vectors: torch.Tensor
     targets: torch.Tensor
     first: torch.Tensor
-    losses: torch.Tensor
-    taken: torch.Tensor
 
     def __init__(self, settings: DNN, train: Sequence[Examples], seeds: Sequence[int]) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.settings, self.seeds = settings, tuple(seeds)
-        self.multilabel = train[0].multilabel
+        sizes = [len(examples) for examples in train]
+        super().__init__(sizes, settings.batch_size, settings.epochs, seeds, ["loss"])
+        self.rate, self.multilabel = settings.rate, train[0].multilabel
         self.widths = [train[0].features.bands, *settings.hidden, train[0].targets.shape[1]]
         self.network = Perceptrons(self.widths, Draws(seeds), settings.slope, settings.dropout)
         self.adam = Adam(self.network)
-        self.batches = Batches([len(examples) for examples in train], settings.batch_size, seeds)
-        self.steps = settings.epochs * max(self.batches.steps)  # of the longest
-        distinct = {id(examples.features): examples for examples in train}
-        first = dict(zip(distinct, np.cumsum([0, *(len(one) for one in distinct.values())]).tolist(), strict=False))
-        self.register_buffer("vectors", _joined([one.features.rows() for one in distinct.values()]), persistent=False)
-        self.register_buffer("targets", _joined([one.targets for one in distinct.values()]), persistent=False)
-        begin = torch.tensor([first[id(examples.features)] for examples in train])
-        self.register_buffer("first", begin[:, None], persistent=False)
-        self.register_buffer("losses", torch.zeros(len(train), settings.epochs))  # sums over a pass
-        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
-        self.draws: Draws | None = None
+        firsts, places = stacked_training.distinct(train)
+        begins = np.cumsum([0, *(sizes[first] for first in firsts)])[places]
+        rows = stacked_training.joined([train[first].features.rows() for first in firsts])
+        self.register_buffer("vectors", rows, persistent=False)
+        self.register_buffer(
+            "targets", stacked_training.joined([train[first].targets for first in firsts]), persistent=False
+        )
+        self.register_buffer("first", torch.from_numpy(begins)[:, None], persistent=False)
 
-    def training_step(self, batch: torch.Tensor, index: int) -> None:
-        first = int(self.taken)
-        count = min(CHUNK, self.steps - first)
-        if count <= 0:  # the last of Lightning's epochs may have more pieces than there are steps left
-            return
-        if self.draws is None or self.draws.device != self.device:
-            self.draws = Draws(self.seeds, self.device)
-        self.draws.begin("steps", first)
-        turns = np.arange(first, first + count)[:, None] // np.array(self.batches.steps)
-        active = turns < self.settings.epochs
-        rates = np.where(active, self.settings.rate, np.nan)
-        places, there = (part.to(self.device) for part in self.batches.draw(first, count))
-        kept = torch.from_numpy(active).to(self.device)
-        turn = torch.from_numpy(np.minimum(turns, self.settings.epochs - 1)).to(self.device)
-        places += self.first
-        for step in range(count):
-            each = loss(
-                self.network(self.vectors[places[step]], self.draws), self.targets[places[step]], self.multilabel
-            )
-            each = each * there[step]
-            rate = [None if np.isnan(one) else one for one in rates[step]]
-            self.adam.step((each.sum(1) / there[step].sum(1)).sum(), rate)
-            with torch.no_grad():
-                self.losses.scatter_add_(1, turn[step][:, None], (each.sum(1) * kept[step])[:, None])
-        self.taken += count
-
-    def on_train_epoch_end(self) -> None:
-        """Logs the mean loss of the last whole pass of each network."""
-        done = [min(int(self.taken) // steps, self.settings.epochs) for steps in self.batches.steps]
-        last = [
-            float(self.losses[number, turn - 1]) / size if turn else float("nan")
-            for number, (turn, size) in enumerate(zip(done, self.batches.sizes, strict=True))
-        ]
-        if not all(np.isnan(last)):
-            self.log("train/loss", float(np.nanmean(last)))
-
-    def configure_optimizers(self) -> None:
-        """None: `Adam` is stepped by hand."""
+    def one(
+        self, places: torch.Tensor, there: torch.Tensor, draws: Draws, turns: Sequence[int | None]
+    ) -> dict[str, torch.Tensor]:
+        """One step; see `Stacked.one`."""
+        rows = self.first + places
+        each = loss(self.network(self.vectors[rows], draws), self.targets[rows], self.multilabel) * there
+        self.adam.step((each.sum(1) / there.sum(1)).sum(), [None if turn is None else self.rate for turn in turns])
+        return {"loss": each.detach().sum(1)}
 
 
 def loss(logits: torch.Tensor, targets: torch.Tensor, multilabel: bool) -> torch.Tensor:
@@ -186,10 +145,6 @@ def loss(logits: torch.Tensor, targets: torch.Tensor, multilabel: bool) -> torch
     if multilabel:
         return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
     return -(targets * logits.log_softmax(-1)).sum(-1)
-
-
-def _joined(parts: Sequence[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate(parts).astype(np.float32, copy=False))
 
 
 def _check(train: Examples) -> None:

@@ -1,0 +1,42 @@
+"""One sample a recorded clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from augrun.errors import AugrunError
+from augrun.generators.base import REQUEST_COLUMNS
+from augrun.policies.base import Needs
+from augrun.policies.per_recording import PerRecording
+from tests.policies.test_balance import corpus
+
+RECONSTRUCTED = Needs(primed=True, prime_s=None, sample_s=None, reconstructs=True)
+UNPRIMED = Needs(primed=False, prime_s=None, sample_s=2.0)
+
+
+def test_every_clip_primes_one_of_its_class() -> None:
+    train = corpus([4, 1, 3])
+    plan = PerRecording().plan(train, RECONSTRUCTED, 0)
+    assert tuple(plan.requests.columns) == REQUEST_COLUMNS
+    assert plan.requests["prime_clip"].tolist() == train.clips["clip_id"].tolist()
+    assert plan.requests["label"].tolist() == train.first_labels().tolist()
+    assert plan.requests["labels"].tolist() == [(label,) for label in plan.requests["label"]]
+    assert plan.requests["seconds"].tolist() == train.clips["duration_s"].tolist()
+    assert plan.requests["prime_start_s"].tolist() == train.clips["start_s"].tolist()
+    assert plan.requests["sample_id"].is_unique and plan.requests["seed"].is_unique
+    assert plan.seconds_per_class == pytest.approx(train.seconds / 3)
+    again, other = (PerRecording().plan(train, RECONSTRUCTED, seed).requests["seed"] for seed in (0, 1))
+    assert again.equals(plan.requests["seed"]) and not other.equals(again)
+
+
+def test_without_primes_as_many_and_units_count() -> None:
+    train = corpus([2, 3])
+    requests = PerRecording().plan(train, UNPRIMED, 0).requests
+    assert requests["label"].value_counts().to_dict() == {0: 2, 1: 3}
+    assert set(requests["prime_clip"]) == {""} and set(requests["seconds"]) == {2.0}
+    units = np.where(train.first_labels() == 0, 1, 2)
+    counted = PerRecording().plan(train, UNPRIMED, 0, units).requests["label"]
+    assert counted.value_counts().to_dict() == {0: 2, 1: 6}
+    with pytest.raises(AugrunError, match="wants whole clips as primes"):
+        PerRecording().plan(train, RECONSTRUCTED, 0, units)
