@@ -77,7 +77,9 @@ class Condition(Plan):
 
             def fit(jobs: list[Job], group: list[Cell] = group) -> None:
                 parts = {cell.fold.name: self.recorded(cell.fold.train)[0] for cell in group}
-                build(self.config["generator"]).fit_together([parts[cell.fold.name] for cell in group], jobs)
+                build(self.config["generator"]).fit_together(
+                    [parts[cell.fold.name] for cell in group], jobs, **self._given
+                )
 
             self._at_once("generator", [cell.generator for cell in group if cell.generator], fit, group)
 
@@ -97,7 +99,7 @@ class Condition(Plan):
             parts: list[Any] = [cell.fold.train, cell.fold.validation]
             if self.domain != "waveform":
                 parts = [self.recorded(part)[0] for part in parts]
-            generator.fit(*parts, job, **self.others("generator"))
+            generator.fit(*parts, job, **self._given)
 
         return cell.generator.get(fit, f"{self.config['generator']['name']}: training, {cell.title}")
 
@@ -115,7 +117,7 @@ class Condition(Plan):
             policy = build(self.config["policy"])
             plan = policy.plan(cell.fold.train, self.needs, cell.seed, self._units(cell.fold.train))
             job, names = self._job(folder, cell.samples, "generating"), cell.fold.train.label_set.names
-            others: dict[str, Any] = dict(self.others("generator"))
+            others = dict(self._given)
             if self.domain != "waveform" and self.needs.primed:
                 others["primes"] = self._primes(plan.requests["prime_clip"])
             generator.generate(plan.requests, names, fitted, job, **others)
@@ -129,9 +131,26 @@ class Condition(Plan):
         folder = cell.samples.get(generate, f"{name}: generating, {cell.title}")
         return samples.load(folder, name, cell.fold.train)
 
+    @property
+    def _given(self) -> dict[str, Any]:
+        """What a generator gets of the corpora in other roles: clips, or features where it makes features."""
+        if self.domain == "waveform":
+            return dict(self.others("generator"))
+        return {role: self._examples_of(corpus) for role, corpus in self.others("generator").items()}
+
+    def _examples_of(self, corpus: Corpus) -> Any:
+        """A whole corpus of another role as a generator of features sees it."""
+        features = self.features(corpus, {"corpus": corpus.digest}, f"{corpus.name}: features")
+        return self.examples(corpus, features)[0]
+
     def _primes(self, clips: Iterable[str]) -> Any:
         """The recorded features of each clip, in their order."""
-        features, places = self.recorded_features
+        source = self.needs.source
+        if source is None:
+            features, places = self.recorded_features
+        else:
+            features = self.features(source, {"corpus": source.digest}, f"{source.name}: features")
+            places = {clip: row for row, clip in enumerate(source.clips["clip_id"])}
         return features.select([places[clip] for clip in clips])
 
     def _units(self, train: Corpus) -> Any:
@@ -388,7 +407,7 @@ class Condition(Plan):
         try:
             job = self._job(scratch, cell.samples, "showing")
             generator = build(self.config["generator"])
-            generator.generate(requests, names, self.fitted(cell), job, **self.others("generator"))
+            generator.generate(requests, names, self.fitted(cell), job, **self._given)
             return pick(Features.open(scratch / FEATURES), wanted, len(names))
         finally:
             shutil.rmtree(scratch)

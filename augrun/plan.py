@@ -151,7 +151,8 @@ class Plan:
         settings = schema.settings_of(self.config["generator"])
         sample = settings.get("sample_s")
         prime = settings.get("prime_s", sample)
-        return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")))
+        source = self.others("generator").get("source") if constants.get("turns") == "source" else None
+        return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")), source)
 
     @cached_property
     def cells(self) -> list[Cell]:

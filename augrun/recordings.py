@@ -59,8 +59,14 @@ class Recordings:
             reader = build(self.config[role])
             index = Index(self.store.root / "index", workers=self.hardware.workers, progress=self.hardware.progress)
             corpus = reader.read(self.root(role), index)
-            self._read[role] = self._long_enough(corpus, role) if role in CLASSIFIED else corpus
+            seen = role in CLASSIFIED or (role == "source" and self._turned_into_features)
+            self._read[role] = self._long_enough(corpus, role) if seen else corpus
         return self._read[role]
+
+    @property
+    def _turned_into_features(self) -> bool:
+        """Whether the generator wants the features of its source corpus, not the sounds."""
+        return describe(self.config["generator"]["_target_"]).constants.get("domain") not in (None, "waveform")
 
     def _long_enough(self, corpus: Corpus, role: str) -> Corpus:
         """The corpus without clips shorter than one window of the representation, of which nothing could be seen."""

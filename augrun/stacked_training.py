@@ -40,6 +40,9 @@ class Stacked(pl.LightningModule):
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
         self.draws: Draws | None = None
 
+    def begin(self, first: int, count: int) -> None:
+        """Called before the steps of each piece, from `first` on."""
+
     def one(
         self, places: torch.Tensor, there: torch.Tensor, draws: Draws, turns: Sequence[int | None]
     ) -> Mapping[str, torch.Tensor]:
@@ -64,6 +67,7 @@ class Stacked(pl.LightningModule):
         if self.draws is None or self.draws.device != self.device:
             self.draws = Draws(self.seeds, self.device)
         self.draws.begin("steps", first)
+        self.begin(first, count)
         turns = np.arange(first, first + count)[:, None] // np.array(self.batches.steps)
         active = turns < self.epochs
         places, there = (part.to(self.device) for part in self.batches.draw(first, count))

@@ -61,6 +61,7 @@ PARTNERS = {
     "svm": ["dataset=feel", "representation=is10"],
     "dnn": ["dataset=feel", "representation=is10"],
     "mixup_gan": ["dataset=feel", "representation=is10", "classifier=dnn", "policy=real_synthetic"],
+    "cyclegan": ["dataset=feel", "representation=is10", "classifier=dnn", "policy=real_synthetic"],
     "real": ["generator=none"],
 }
 UNLABELLED = ("tedlium",)

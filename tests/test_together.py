@@ -63,6 +63,55 @@ def test_a_whole_run_tells_tones_apart(corpus: Path, tmp_path: Path) -> None:
     assert (folder / "figures" / "learning_curves.png").stat().st_size > 5000
 
 
+GANS = {
+    "mixup_gan": ["generator=mixup_gan", "generator.pretraining=2", "generator.epochs=2"],
+    "cyclegan": ["generator=cyclegan", "generator.pretraining=2", "generator.epochs=2", "source.name=talks"],
+}
+LEFT_OUT = ("generator", "policy", "classifier", "representation", "trials", "protocol")
+
+
+def through(corpus: Path, source: Path, output: Path, name: str) -> Condition:
+    words = [word for word in DNN if not word.startswith(("generator", "policy", "protocol", "trials"))]
+    words += [*GANS[name], "policy=real_synthetic", "trials.count=1", "protocol=loso", "protocol.limit=2"]
+    if name == "cyclegan":
+        words += ["dataset@source=feel", f"source.root={source}"]
+    return condition(corpus, output, *words, without=LEFT_OUT)
+
+
+@pytest.mark.parametrize("name", list(GANS))
+def test_no_generator_sees_a_test_clip_of_its_fold(name: str, tmp_path: Path) -> None:
+    """Noise with random labels in session 1 changes nothing of the fold that tests on it, and all of the other one."""
+    source, seen = write(tmp_path / "source", 9), {}
+    for kind, poisoned in (("clean", None), ("poisoned", "1")):
+        whole = through(write(tmp_path / kind, 0, poisoned), source, tmp_path / f"{kind}-out", name)
+        whole.fitted_together()
+        whole.classified_together()
+        states = []
+        for cell in whole.cells:
+            fitted, samples = whole.fitted(cell), whole.generated(cell)
+            assert fitted is not None and samples is not None
+            model = torch.load(fitted / "model.pt", weights_only=True)
+            networks = model["forth"] if name == "cyclegan" else [model["encoder"], model["generator"]]
+            made = whole.made_features(cell, samples).rows()
+            states.append([*(value for state in networks for value in state.values()), torch.from_numpy(made)])
+            states[-1] += weights(whole.classified(cell)).values()
+            asked = 2 * len(whole.others("generator")["source"]) if name == "cyclegan" else len(cell.fold.train)
+            assert len(samples) == asked
+            composed = whole.training_set(cell)
+            assert len(composed) == len(cell.fold.train) + asked
+            scaled = composed.features.rows()[len(cell.fold.train) :]
+            assert np.abs(scaled.mean(axis=0)).max() < 1e-3  # samples have a scale of their own
+        seen[kind] = states
+    (first, second), (first_poisoned, second_poisoned) = seen["clean"], seen["poisoned"]
+    assert all(
+        torch.allclose(one, other, rtol=1e-4, atol=1e-4) for one, other in zip(first, first_poisoned, strict=True)
+    )
+    assert not all(
+        one.shape == other.shape and torch.allclose(one, other, rtol=1e-2, atol=1e-2)
+        for one, other in zip(second, second_poisoned, strict=True)
+    )
+
+
 def statistics(examples: Any) -> tuple[np.ndarray, np.ndarray]:
     rows = examples.features.rows()
     return rows.mean(axis=0), rows.std(axis=0)

@@ -58,6 +58,7 @@ class Generator:
         trained: whether `fit` does anything (else the fold's parts are never read).
         primed: whether each sample starts from a window of a recorded train clip.
         reconstructs: whether a sample is its prime made anew, and so exactly as long.
+        turns: `source` where its primes are the clips of that corpus, each of them for every class.
         uses: roles (`source`, `noise`) whose corpora `fit` and `generate` get as keyword arguments of these names.
         may_use: roles that they get where the condition has them.
         version: bumped by hand when the meaning of stored results changes without a code change.
@@ -70,6 +71,7 @@ class Generator:
     trained: ClassVar[bool] = False
     primed: ClassVar[bool] = True
     reconstructs: ClassVar[bool] = False
+    turns: ClassVar[str | None] = None
     uses: ClassVar[tuple[str, ...]] = ()
     may_use: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1

@@ -21,12 +21,14 @@ class Needs:
         prime_s: seconds of prime; None takes whole clips.
         sample_s: seconds of one finished sample; None makes it as long as its prime.
         reconstructs: the sample is as long as its prime, also where a clip is too short for a full one.
+        source: the unlabelled clips that it turns into samples of any class; None where it has none.
     """
 
     primed: bool
     prime_s: float | None
     sample_s: float | None
     reconstructs: bool = False
+    source: Corpus | None = None
 
 
 @dataclass(frozen=True)

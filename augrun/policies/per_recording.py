@@ -26,30 +26,51 @@ class PerRecording(Policy):
     version: ClassVar[int] = 1
 
     def plan(self, train: Corpus, needs: Needs, seed: int, units: np.ndarray | None = None) -> Plan:
-        """A request a clip (or unit), in the clips' order; see `Policy.plan`."""
+        """A request a clip (or unit), in the clips' order; see `Policy.plan`.
+
+        A generator that turns a source corpus into every class gets each of its clips for each class instead.
+        """
         if train.label_set.multilabel:
             raise AugrunError(f"{train.name}: its clips carry several classes; choose policy=equal_duration")
         if needs.primed and units is not None:
             raise AugrunError(
                 "a sample a recording wants whole clips as primes; leave segments.seconds out, or choose another policy"
             )
+        if needs.source is not None:
+            return self._turned(train, needs.source, seed)
         each = np.ones(len(train), np.int64) if units is None else np.asarray(units, np.int64)
         rows = np.repeat(np.arange(len(train)), each)
         labels, clips = train.first_labels()[rows], train.clips.iloc[rows]
         seconds = clips["duration_s"].to_numpy(np.float64)
         whole = needs.reconstructs or needs.sample_s is None
-        requests = pd.DataFrame(
-            {
-                "sample_id": [f"{label:03d}-{place:06d}" for place, label in enumerate(labels.tolist())],
-                "label": labels,
-                "labels": [(label,) for label in labels.tolist()],
-                "seconds": seconds if whole else float(needs.sample_s or 0.0),
-                "prime_clip": clips["clip_id"].to_numpy() if needs.primed else "",
-                "prime_path": clips["path"].to_numpy() if needs.primed else "",
-                "prime_start_s": clips["start_s"].to_numpy(np.float64) if needs.primed else 0.0,
-                "prime_s": seconds if needs.primed else 0.0,
-                "seed": np.random.default_rng([seed, 4]).integers(2**31, size=len(rows)),
-            }
-        )
-        assert tuple(requests.columns) == REQUEST_COLUMNS
+        requests = _requests(labels, clips, seconds if whole else float(needs.sample_s or 0.0), needs.primed, seed)
         return Plan(requests, float(requests["seconds"].sum()) / len(train.label_set), {})
+
+    def _turned(self, train: Corpus, source: Corpus, seed: int) -> Plan:
+        """Each source clip once for every class: Bao et al. 2019, section 4.1, "each of the target emotions"."""
+        classes = len(train.label_set)
+        clips = source.clips.iloc[np.tile(np.arange(len(source)), classes)]
+        labels = np.repeat(np.arange(classes), len(source))
+        requests = _requests(labels, clips, clips["duration_s"].to_numpy(np.float64), True, seed)
+        return Plan(requests, source.seconds, {})
+
+
+def _requests(
+    labels: np.ndarray, clips: pd.DataFrame, seconds: np.ndarray | float, primed: bool, seed: int
+) -> pd.DataFrame:
+    """A request for each clip, of its label, primed by the clip or by nothing."""
+    requests = pd.DataFrame(
+        {
+            "sample_id": [f"{label:03d}-{place:06d}" for place, label in enumerate(labels.tolist())],
+            "label": labels,
+            "labels": [(label,) for label in labels.tolist()],
+            "seconds": seconds,
+            "prime_clip": clips["clip_id"].to_numpy() if primed else "",
+            "prime_path": clips["path"].to_numpy() if primed else "",
+            "prime_start_s": clips["start_s"].to_numpy(np.float64) if primed else 0.0,
+            "prime_s": clips["duration_s"].to_numpy(np.float64) if primed else 0.0,
+            "seed": np.random.default_rng([seed, 4]).integers(2**31, size=len(labels)),
+        }
+    )
+    assert tuple(requests.columns) == REQUEST_COLUMNS
+    return requests

@@ -40,3 +40,14 @@ def test_without_primes_as_many_and_units_count() -> None:
     assert counted.value_counts().to_dict() == {0: 2, 1: 6}
     with pytest.raises(AugrunError, match="wants whole clips as primes"):
         PerRecording().plan(train, RECONSTRUCTED, 0, units)
+
+
+def test_a_source_corpus_becomes_every_class() -> None:
+    train, source = corpus([4, 1, 3]), corpus([5])
+    needs = Needs(primed=True, prime_s=None, sample_s=None, reconstructs=True, source=source)
+    plan = PerRecording().plan(train, needs, 0)
+    assert plan.requests["label"].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert plan.requests["prime_clip"].tolist() == source.clips["clip_id"].tolist() * 3
+    assert plan.requests["seconds"].tolist() == source.clips["duration_s"].tolist() * 3
+    assert plan.requests["sample_id"].is_unique
+    assert plan.seconds_per_class == pytest.approx(source.seconds)
