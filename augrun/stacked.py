@@ -136,6 +136,9 @@ class Batches:
     def __init__(self, sizes: Sequence[int], batch: int, seeds: Sequence[int]) -> None:
         self.sizes, self.batch, self.seeds = tuple(sizes), batch, tuple(seeds)
         self.steps = tuple(-(-size // batch) for size in self.sizes)  # of a pass
+        self._last: dict[
+            int, tuple[int, np.ndarray]
+        ] = {}  # each replica's latest pass: pieces of it are drawn in a row
 
     def draw(self, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The batches of the steps from `first` on.
@@ -157,11 +160,14 @@ class Batches:
 
     def _order(self, replica: int, turn: int) -> np.ndarray:
         """A pass, shape (steps, batch); -1 fills the last batch up."""
+        if self._last.get(replica, (-1,))[0] == turn:
+            return self._last[replica][1]
         size = self.sizes[replica]
         generator = torch.Generator().manual_seed(derive_seed(self.seeds[replica], "order", turn))
         padded = np.full(self.steps[replica] * self.batch, -1, dtype=np.int64)
         padded[:size] = torch.randperm(size, generator=generator).numpy()
-        return padded.reshape(-1, self.batch)
+        self._last[replica] = (turn, padded.reshape(-1, self.batch))
+        return self._last[replica][1]
 
 
 class Adam:
@@ -185,6 +191,9 @@ class Adam:
         self.replicas = len(self.parameters[0])
         module.register_buffer(f"{name}_steps", torch.zeros(self.replicas, dtype=torch.int64))
         self._steps = f"{name}_steps"
+        self._counts: list[int] | None = (
+            None  # the same, as it is at the first step: a device is not to be asked each time
+        )
 
     def step(self, loss: torch.Tensor, rates: Sequence[float | None]) -> None:
         """Updates the parameters by their gradients of `loss`; those of others are not touched.
@@ -195,13 +204,14 @@ class Adam:
         """
         gradients = torch.autograd.grad(loss, self.parameters)
         taken = getattr(self.module, self._steps)
-        counts = taken.tolist()
+        counts = self._counts = taken.tolist() if self._counts is None else self._counts
         for (rate, count), group in groupby(range(self.replicas), key=lambda r: (rates[r], counts[r])):
             if rate is None:
                 continue
             members = list(group)
             self._update(gradients, slice(members[0], members[-1] + 1), rate, count)
         taken += torch.tensor([rate is not None for rate in rates], device=taken.device)
+        self._counts = [count + (rate is not None) for count, rate in zip(counts, rates, strict=True)]
 
     @torch.no_grad()
     def _update(self, gradients: Sequence[torch.Tensor], of: slice, rate: float, count: int) -> None:
