@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -78,7 +77,7 @@ class Condition(Plan):
             def fit(jobs: list[Job], group: list[Cell] = group) -> None:
                 parts = {cell.fold.name: self.recorded(cell.fold.train)[0] for cell in group}
                 build(self.config["generator"]).fit_together(
-                    [parts[cell.fold.name] for cell in group], jobs, **self._given
+                    [parts[cell.fold.name] for cell in group], jobs, **self.given
                 )
 
             self._at_once("generator", [cell.generator for cell in group if cell.generator], fit, group)
@@ -86,7 +85,7 @@ class Condition(Plan):
     def _at_once(self, what: str, stages: list[Stage], fit: Callable[[list[Job]], None], cells: Sequence[Cell]) -> None:
         name = self.config[what]["name"]
         title = f"{name}: training {len(cells)} at once, {cells[0].title} to {cells[-1].title}"
-        together.train(stages, lambda folder, stage: self._job(folder, stage, "training"), fit, title)
+        together.train(stages, lambda folder, stage: self.job(folder, stage, "training"), fit, title)
 
     def fitted(self, cell: Cell) -> Path | None:
         """The fold's generator, trained on its train part and selected on its validation part."""
@@ -95,11 +94,11 @@ class Condition(Plan):
 
         def fit(folder: Path) -> None:
             generator = build(self.config["generator"])
-            job = self._job(folder, cell.generator, "training")
+            job = self.job(folder, cell.generator, "training")
             parts: list[Any] = [cell.fold.train, cell.fold.validation]
             if self.domain != "waveform":
                 parts = [self.recorded(part)[0] for part in parts]
-            generator.fit(*parts, job, **self._given)
+            generator.fit(*parts, job, **self.given)
 
         return cell.generator.get(fit, f"{self.config['generator']['name']}: training, {cell.title}")
 
@@ -116,8 +115,8 @@ class Condition(Plan):
             generator = build(self.config["generator"])
             policy = build(self.config["policy"])
             plan = policy.plan(cell.fold.train, self.needs, cell.seed, self._units(cell.fold.train))
-            job, names = self._job(folder, cell.samples, "generating"), cell.fold.train.label_set.names
-            others = dict(self._given)
+            job, names = self.job(folder, cell.samples, "generating"), cell.fold.train.label_set.names
+            others = dict(self.given)
             if self.domain != "waveform" and self.needs.primed:
                 others["primes"] = self._primes(plan.requests["prime_clip"])
             generator.generate(plan.requests, names, fitted, job, **others)
@@ -132,7 +131,7 @@ class Condition(Plan):
         return samples.load(folder, name, cell.fold.train)
 
     @property
-    def _given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """What a generator gets of the corpora in other roles: clips, or features where it makes features."""
         if self.domain == "waveform":
             return dict(self.others("generator"))
@@ -305,7 +304,7 @@ class Condition(Plan):
             self.generated(cell)  # before the lock: other jobs may want these stages while this one trains
 
         def fit(folder: Path) -> None:
-            job = self._job(folder, cell.classifier, "training")
+            job = self.job(folder, cell.classifier, "training")
             validation = self.scaled(cell, cell.fold.validation, self.recorded(cell.fold.validation)[0])
             build(self.config["classifier"]).fit(self.training_set(cell), validation, job)
 
@@ -318,7 +317,7 @@ class Condition(Plan):
             from augrun.evaluation import decisions
 
             classifier, fitted = build(self.config["classifier"]), self.classified(cell)
-            job = self._job(folder, cell.predictions, "predicting")
+            job = self.job(folder, cell.predictions, "predicting")
             content: dict[str, Any] = {}
             for name, part in (("validation", cell.fold.validation), ("test", cell.fold.test)):
                 examples, rows = self.recorded(part)
@@ -351,7 +350,7 @@ class Condition(Plan):
             fitted = self.baseline.classified(heard)
             examples, rows = self.heard(cell, samples)
             examples = self.scaled(cell, samples, examples)
-            job = self._job(folder, cell.judged, "predicting")
+            job = self.job(folder, cell.judged, "predicting")
             scores = build(self.config["classifier"]).predict(examples.features, fitted, job)
             decisions.write(
                 folder / PREDICTIONS, decisions.content("samples", samples, scores, rows, self.segments.vote)
@@ -372,46 +371,7 @@ class Condition(Plan):
         history = self.classified(cell) / "history.json"
         return Left(self.scored(cell), history, self.fitted(cell), self.made(cell), self.judged(cell))
 
-    def spectra(self, cell: Cell, scratch: Path) -> dict[str, Any]:
-        """Recorded and generated examples of every class, of a generator that makes features; else nothing.
-
-        A class that the policy wants no samples of (or too few), as the largest when classes are balanced, is shown by
-        samples that are made for the picture, in the folder `scratch`, which is gone afterwards.
-        """
-        samples = self.generated(cell)
-        if samples is None or self.domain != "logmel" or not len(samples):
-            return {}
-        from augrun.reports.spectra import EXAMPLES, pick
-
-        names = samples.label_set.names
-        recorded, rows = self.recorded(cell.fold.train)
-        labels = cell.fold.train.first_labels()[rows]
-        made = self.heard(cell, samples)[0].features
-        generated = pick(made, samples.first_labels(), len(names))
-        lacking = np.flatnonzero(np.bincount(samples.first_labels(), minlength=len(names)) < EXAMPLES)
-        if len(lacking) and not self.needs.primed:
-            generated[lacking] = self._shown(cell, lacking, names, scratch)[lacking]
-        return {"classes": names, "recorded": pick(recorded.features, labels, len(names)), "generated": generated}
-
-    def _shown(self, cell: Cell, labels: np.ndarray, names: tuple[str, ...], scratch: Path) -> np.ndarray:
-        """Samples of these classes for a picture; shape (classes, examples, frames, bands)."""
-        from augrun.features.cache import Features
-        from augrun.generators.base import unprimed
-        from augrun.reports.spectra import EXAMPLES, pick
-        from augrun.samples import FEATURES
-
-        wanted = np.repeat(labels, EXAMPLES)
-        requests = unprimed(wanted.tolist(), self.needs.sample_s or 0.0, cell.seed)
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-        scratch.mkdir()
-        try:
-            job = self._job(scratch, cell.samples, "showing")
-            generator = build(self.config["generator"])
-            generator.generate(requests, names, self.fitted(cell), job, **self._given)
-            return pick(Features.open(scratch / FEATURES), wanted, len(names))
-        finally:
-            shutil.rmtree(scratch)
-
-    def _job(self, folder: Path, stage: Stage | None, doing: str) -> Job:
+    def job(self, folder: Path, stage: Stage | None, doing: str) -> Job:
+        """What a component is told about the work of a stage."""
         seed = (stage.content.get("seed") if stage else None) or 0
         return Job(folder, seed, self.hardware, doing)

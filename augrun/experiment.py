@@ -90,6 +90,7 @@ def record(condition: Condition) -> Path:
 
     def write(folder: Path) -> dict[str, Any]:
         from augrun import record
+        from augrun.showing import spectra
         from augrun.tracking_parts import commit
 
         baseline = Condition(baseline_of(condition.config), condition.store)
@@ -101,7 +102,7 @@ def record(condition: Condition) -> Path:
             condition.config,
             [condition.left(cell) for cell in condition.cells],
             condition.corpus,
-            condition.spectra(condition.cells[0], folder / ".shown"),
+            spectra(condition, condition.cells[0], folder / ".shown"),
         )
 
     return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)
