@@ -141,15 +141,11 @@ def test_each_step_moves_its_own_networks_and_mixtures_never_reach_the_discrimin
 
     assert moved(pure, 0) == {"encoder", "generator"}  # pretraining
     assert moved(pure, 1) == {"encoder", "generator", "discriminator"}
-    state = {name: value.clone() for name, value in training.discriminator.named_parameters()}
-    for _ in range(3):
-        # Adam goes on by its momentum, but no gradient comes of mixtures.
-        _, _, share = (getattr(training, name).gather(1, mixed) for name in ("left", "right", "share"))
-        assert (share < 1).all()
-        sums = training.one(mixed, there, draws, [1])
-        assert float(sums["discriminator"]) == 0.0 and float(sums["generator"]) > 0.0
-    assert state.keys() == dict(training.discriminator.named_parameters()).keys()
-    assert training.one(pure, there, draws, [None])["reconstruction"].shape == (1,)
+    # A discriminator without momentum, and a batch of mixtures alone: there is nothing that it could move by.
+    training = Training(replace(TINY, pretraining=0), [examples(40, 0)], [0])
+    assert float(training.share.gather(1, mixed).max()) < 1
+    assert moved(mixed, 0) == {"encoder", "generator"}
+    assert moved(pure, 0) == {"encoder", "generator", "discriminator"}
 
 
 def test_a_network_that_is_done_rests() -> None:
