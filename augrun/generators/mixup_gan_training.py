@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from augrun import stacked_training
 from augrun.classifiers.base import Examples
+from augrun.features.mixup import mixtures
 from augrun.features.span import Span
 from augrun.stacked import Adam, Draws, Perceptrons
-from augrun.training import derive_seed
 
 if TYPE_CHECKING:
     from augrun.generators.mixup_gan import MixupGAN
@@ -122,27 +122,3 @@ class Training(stacked_training.Stacked):
 def mean(each: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     """The sum over the replicas of each one's mean over the examples that are there."""
     return (each.sum(1) / there.sum(1).clamp(min=1)).sum()
-
-
-def mixtures(count: int, more: int, alpha: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which vectors are mixed, and how much of the first: all of them unmixed (λ = 1), then the mixtures.
-
-    Args:
-        count: recorded vectors.
-        more: mixtures of two different ones.
-        alpha: λ is drawn from Beta(α, α).
-        seed: of the draw.
-
-    Returns:
-        Rows of the first and of the second, int64, and λ, float32; each of shape (count + more,).
-    """
-    rng = np.random.default_rng(derive_seed(seed, "mixup"))
-    first = rng.integers(count, size=more)
-    second = (first + rng.integers(1, count, size=more)) % count
-    share = np.minimum(rng.beta(alpha, alpha, size=more).astype(np.float32), np.nextafter(np.float32(1), np.float32(0)))
-    alone = np.arange(count)
-    return (
-        np.concatenate([alone, first]),
-        np.concatenate([alone, second]),
-        np.concatenate([np.ones(count, np.float32), share]),
-    )

@@ -17,9 +17,10 @@ from augrun.classifiers.base import Examples
 from augrun.classifiers.svm import SVM
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
+from augrun.features.mixup import mixtures
 from augrun.features.span import Span
 from augrun.generators.mixup_gan import MixupGAN
-from augrun.generators.mixup_gan_training import Training, mean, mixtures
+from augrun.generators.mixup_gan_training import Training, mean
 from augrun.job import Hardware, Job
 from augrun.recordings import build
 from augrun.stacked import Draws

@@ -1,0 +1,1 @@
+"""How vectors become shorter before a classifier sees them: one file a reducer."""
