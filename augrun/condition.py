@@ -1,39 +1,35 @@
 """A condition's work, step by step, each done once.
 
-`augrun.plan` names the stages that these steps fill, `augrun.experiment` tells the story that they make.
+`augrun.plan` names the stages that these steps fill, `augrun.seeing` has what classifiers see of clips, and
+`augrun.experiment` tells the story that they make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from augrun import together
 from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.errors import AugrunError, RequestError
 from augrun.evaluation.results import PREDICTIONS, Judged, Left, Made, Scored
 from augrun.job import Job
-from augrun.plan import Cell, Plan
+from augrun.plan import Cell
 from augrun.recordings import build
+from augrun.seeing import AT_ONCE, Seeing
 from augrun.stages import Stage
 
-#: Networks that are trained at once, at most: five folds and five repeats, and some.
-AT_ONCE = 32
 
-
-class Condition(Plan):
+class Condition(Seeing):
     """One condition, from its resolved configuration."""
 
     def check_components(self, *groups: str) -> None:
         """Lets each component that has work to do look for what it needs (weights, programs) first.
 
         Args:
-            groups: of `generator` and `classifier`; both by default.
+            groups: of `generator`, `reducer` and `classifier`; all by default.
 
         Raises:
             RequestError: something is missing, or the corpus has no sound for a generator that wants it.
@@ -52,6 +48,7 @@ class Condition(Plan):
         if spectra:
             build(self.representation).check_official()
         asked: dict[str, list[Stage | None]] = {
+            "reducer": [cell.reducer for cell in self.cells],
             "generator": [cell.generator or cell.samples for cell in self.cells],
             "classifier": [cell.classifier for cell in self.cells],
         }
@@ -81,11 +78,6 @@ class Condition(Plan):
                 )
 
             self._at_once("generator", [cell.generator for cell in group if cell.generator], fit, group)
-
-    def _at_once(self, what: str, stages: list[Stage], fit: Callable[[list[Job]], None], cells: Sequence[Cell]) -> None:
-        name = self.config[what]["name"]
-        title = f"{name}: training {len(cells)} at once, {cells[0].title} to {cells[-1].title}"
-        together.train(stages, lambda folder, stage: self.job(folder, stage, "training"), fit, title)
 
     def fitted(self, cell: Cell) -> Path | None:
         """The fold's generator, trained on its train part and selected on its validation part."""
@@ -165,82 +157,6 @@ class Condition(Plan):
             return self.segments.seconds
         return frames * float(build(self.representation).seconds_per_frame)
 
-    def features(self, corpus: Corpus, inputs: Mapping[str, str], title: str) -> Any:
-        """The features of a corpus's clips, in its order."""
-        from augrun.features.cache import Features
-
-        stage = self._features_of(inputs)
-
-        def extract(folder: Path) -> None:
-            build(self.representation).extract(corpus, folder, self.hardware, self._max_frames, title=title)
-
-        return Features.open(stage.get(extract, title))
-
-    @cached_property
-    def recorded_features(self) -> tuple[Any, dict[str, int]]:
-        """The features of all recorded clips, in which nothing is fitted, and each clip's row."""
-        from augrun.features.cache import Features
-
-        of = [self.features(corpus, {"corpus": corpus.digest}, f"{corpus.name}: features") for corpus in self._parted]
-        named = [corpus.prefixed() if corpus is self.tested else corpus for corpus in self._parted]
-        clips = [clip for corpus in named for clip in corpus.clips["clip_id"]]
-        return Features.concatenate(of), {clip: row for row, clip in enumerate(clips)}
-
-    def whole(self, part: Corpus) -> Any:
-        """The features of a part's recorded clips."""
-        features, places = self.recorded_features
-        return features.select([places[clip] for clip in part.clips["clip_id"]])
-
-    def made_features(self, cell: Cell, samples: Corpus) -> Any:
-        """The features of a cell's samples."""
-        from augrun import samples as stored
-        from augrun.features.cache import Features
-
-        assert cell.samples is not None
-        if self.domain != "waveform":
-            return Features.open(cell.samples.folder / stored.FEATURES)
-        inputs = {"samples": cell.samples.fingerprint}
-        return self.features(samples, inputs, f"{samples.name}: features, {cell.title}")
-
-    def examples(self, part: Corpus, features: Any) -> tuple[Any, Any]:
-        """Clips as the classifier sees them, whole or in segments, and the row of the clip that each is from."""
-        from augrun.classifiers.base import Examples
-
-        frame = None if self.segments.seconds is None else build(self.representation).seconds_per_frame
-        cut, rows = self.segments.cut(features, frame)
-        return Examples(cut, part.targets()[rows], part.label_set.multilabel, part.label_set.names), rows
-
-    def recorded(self, part: Corpus) -> tuple[Any, Any]:
-        """Recorded clips as the classifier sees them, and the row of the clip that each is from."""
-        return self.examples(part, self.whole(part))
-
-    def heard(self, cell: Cell, samples: Corpus) -> tuple[Any, Any]:
-        """A cell's samples as the classifier sees them, and the row of the sample that each is from."""
-        from augrun.classifiers.base import Examples
-
-        features = self.made_features(cell, samples)
-        if self.domain == "waveform":
-            return self.examples(samples, features)
-        label_set = samples.label_set  # what makes features makes them as the classifier wants them
-        return Examples(features, samples.targets(), label_set.multilabel, label_set.names), np.arange(len(samples))
-
-    def scaled(self, cell: Cell, part: Corpus, examples: Any) -> Any:
-        """Examples on the scale that the classifier sees them on.
-
-        Args:
-            cell: the fold and trial.
-            part: the clips or samples that the examples are of.
-            examples: as the features have them.
-        """
-        if self.normalise is None or not len(examples):
-            return examples
-        of = self.recorded(cell.fold.train)[0].features
-        if (part.clips["origin"] != RECORDED).all():
-            of = examples.features if self.normalise.samples == "own" else of
-        elif self.tested is not None and part.clips["clip_id"].iloc[0] in set(self.tested.prefixed().clips["clip_id"]):
-            of = self.whole(self.tested.prefixed()) if self.normalise.other == "own" else of
-        return replace(examples, features=self.normalise.fit(of)(examples.features))
-
     def training_set(self, cell: Cell) -> Any:
         """What the classifier is trained on: recorded and generated clips, as the policy has it.
 
@@ -251,17 +167,16 @@ class Condition(Plan):
 
         recorded, samples = self.thinned(cell.fold, cell.seed), self.generated(cell)
         if samples is None or cell.samples is None or not len(samples):
-            return self.scaled(cell, recorded, self.recorded(recorded)[0])
+            return self.mixed(cell, recorded)
         from augrun.samples import replaced
 
         composed = build(self.config["policy"]).compose(recorded, samples, replaced(cell.samples.folder))
         from_recordings = (composed.clips["origin"] == RECORDED).to_numpy()
         parts = []
         if from_recordings.any():
-            kept = composed.select(from_recordings)
-            parts.append(self.scaled(cell, kept, self.recorded(kept)[0]))
+            parts.append(self.mixed(cell, composed.select(from_recordings)))
         if not from_recordings.all():
-            parts.append(self.scaled(cell, samples, self.heard(cell, samples)[0]))
+            parts.append(self.seen(cell, samples, self.heard(cell, samples)[0]))
         examples = Examples.concatenate(parts)
         lacking = [
             name for name, some in zip(examples.names, np.any(examples.targets > 0, axis=0), strict=True) if not some
@@ -281,22 +196,23 @@ class Condition(Plan):
             return
         for cell in waiting:
             self.generated(cell)
+        self.reducers_together()
         for at in range(0, len(waiting), AT_ONCE):
             cells = waiting[at : at + AT_ONCE]
 
             def fit(jobs: list[Job], cells: list[Cell] = cells) -> None:
                 sets: dict[str, Any] = {}
-                for cell in cells:  # what differs in the seed alone is read and kept once
+                for cell in cells:  # what differs in the classifier's seed alone is read and kept once
                     if self._fed(cell) not in sets:
                         sets[self._fed(cell)] = self.training_set(cell)
                 build(self.config["classifier"]).fit_together([sets[self._fed(cell)] for cell in cells], jobs)
 
             self._at_once("classifier", [cell.classifier for cell in cells], fit, cells)
 
-    @staticmethod
-    def _fed(cell: Cell) -> str:
+    def _fed(self, cell: Cell) -> str:
         """What a cell's classifier is trained on, in a word."""
-        return repr(sorted(cell.classifier.content["inputs"].items()))
+        seed = cell.seed if self.mixup.ratio else None
+        return repr((sorted(cell.classifier.content["inputs"].items()), seed))
 
     def classified(self, cell: Cell) -> Path:
         """The trained classifier of a fold and trial."""
@@ -305,7 +221,7 @@ class Condition(Plan):
 
         def fit(folder: Path) -> None:
             job = self.job(folder, cell.classifier, "training")
-            validation = self.scaled(cell, cell.fold.validation, self.recorded(cell.fold.validation)[0])
+            validation = self.seen(cell, cell.fold.validation, self.recorded(cell.fold.validation)[0])
             build(self.config["classifier"]).fit(self.training_set(cell), validation, job)
 
         return cell.classifier.get(fit, f"{self.config['classifier']['name']}: training, {cell.title}")
@@ -321,7 +237,7 @@ class Condition(Plan):
             content: dict[str, Any] = {}
             for name, part in (("validation", cell.fold.validation), ("test", cell.fold.test)):
                 examples, rows = self.recorded(part)
-                examples = self.scaled(cell, part, examples)
+                examples = self.seen(cell, part, examples)
                 scores = classifier.predict(examples.features, fitted, job)
                 content |= decisions.content(name, part, scores, rows, self.segments.vote)
             decisions.write(folder / PREDICTIONS, content)
@@ -349,7 +265,7 @@ class Condition(Plan):
             assert self.baseline is not None and samples is not None
             fitted = self.baseline.classified(heard)
             examples, rows = self.heard(cell, samples)
-            examples = self.scaled(cell, samples, examples)
+            examples = self.baseline.seen(heard, samples, examples)
             job = self.job(folder, cell.judged, "predicting")
             scores = build(self.config["classifier"]).predict(examples.features, fitted, job)
             decisions.write(
@@ -370,8 +286,3 @@ class Condition(Plan):
         """All that a fold and trial leave behind."""
         history = self.classified(cell) / "history.json"
         return Left(self.scored(cell), history, self.fitted(cell), self.made(cell), self.judged(cell))
-
-    def job(self, folder: Path, stage: Stage | None, doing: str) -> Job:
-        """What a component is told about the work of a stage."""
-        seed = (stage.content.get("seed") if stage else None) or 0
-        return Job(folder, seed, self.hardware, doing)

@@ -15,6 +15,7 @@ from augrun import schema
 from augrun.code import code_digest, describe
 from augrun.corpora.corpus import Corpus
 from augrun.evaluation.results import trial_seed
+from augrun.features.mixup import Mixup
 from augrun.features.normalise import Normalise
 from augrun.features.segments import Segments
 from augrun.job import Hardware
@@ -43,6 +44,7 @@ class Cell:
         seed: of the trial.
         generator: the fold's generator; None where nothing is trained.
         samples: what it makes; None for the baseline.
+        reducer: what makes vectors shorter; None where nothing does.
         classifier: trained on what the policy composes of both.
         predictions: its scores on the validation and test parts.
         judged: the baseline's classifier's scores on the samples; None without samples, or without a baseline.
@@ -53,6 +55,7 @@ class Cell:
     seed: int
     generator: Stage | None
     samples: Stage | None
+    reducer: Stage | None
     classifier: Stage
     predictions: Stage
     judged: Stage | None
@@ -110,6 +113,8 @@ class Plan:
             names["policy"] = "none"  # nothing is generated, so no policy makes a difference
         if self.tested is not None:
             names["dataset"] += f"_to_{self.tested.name}"
+        if self.reduces:
+            names["reducer"] = str(self.config["reducer"].get("name"))
         return {**names, "scale": self.config["scale"], "data": self._data}
 
     @property
@@ -138,6 +143,11 @@ class Plan:
     def thins(self) -> bool:
         """Whether the policy leaves recorded clips out of the training set."""
         return bool(self._constant("policy", "thins"))
+
+    @property
+    def reduces(self) -> bool:
+        """Whether vectors become shorter before the classifier sees them."""
+        return schema.reduces(self.config)
 
     @property
     def domain(self) -> str | None:
@@ -179,20 +189,29 @@ class Plan:
             samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
         composition = self.config["policy"].get("composition", "both")
         trained_on = {"train": self.thinned(fold, seed).digest} if self.thins else {}
+        seen = {"representation": self._seen, **self._scaled}
+        reducer = self._reducer({"train": fold.train.digest} | trained_on, seen, seed) if self.reduces else None
         fed = recorded | trained_on | ({"samples": samples.fingerprint} if samples else {})
-        settings = {**self._trained("classifier"), "representation": self._seen, **self._scaled}
+        fed |= {"reducer": reducer.fingerprint} if reducer else {}
+        settings = {**self._trained("classifier"), **seen, **self._mixed}
         if samples:
             settings |= {"composition": composition, "composed_by": self._drawn["code"]}
         classifier = self._stage("classifier", fed, seed=seed, settings=settings)
         asked = {"classifier": classifier.fingerprint, "test": fold.test.digest, "validation": fold.validation.digest}
         predictions = self._stage("predictions", asked, group="classifier", settings=self._decided)
         judged = self._judged(fold, trial, samples)
-        return Cell(fold, trial, seed, generator, samples, classifier, predictions, judged)
+        return Cell(fold, trial, seed, generator, samples, reducer, classifier, predictions, judged)
 
     def thinned(self, fold: Fold, seed: int) -> Corpus:
         """The recorded clips that the classifier may be trained on."""
         train: Corpus = build(self.config["policy"]).thin(fold.train, seed) if self.thins else fold.train
         return train
+
+    def _reducer(self, inputs: Mapping[str, str], seen: Mapping[str, Any], seed: int) -> Stage:
+        """What makes vectors shorter, learned from the recordings that the classifier is trained on."""
+        drawn = self._mixed or self._constant("reducer", "seeded") is not False
+        settings = {**self._trained("reducer"), **seen, **self._mixed}
+        return self._stage("reducer", inputs, seed=seed if drawn else None, settings=settings)
 
     @property
     def _learned_from(self) -> dict[str, Any]:
@@ -311,6 +330,18 @@ class Plan:
             return {}
         return {"normalise": {**asdict(self.normalise), "code": code_digest("augrun.features.normalise")}}
 
+    @cached_property
+    def mixup(self) -> Mixup:
+        """How recorded vectors are mixed for the training set."""
+        return Mixup(**self.config["mixup"])
+
+    @cached_property
+    def _mixed(self) -> dict[str, Any]:
+        """What a training set depends on beside the vectors; nothing where none are mixed."""
+        if not self.mixup.ratio:
+            return {}
+        return {"mixup": {**asdict(self.mixup), "code": code_digest("augrun.features.mixup")}}
+
     def _features_of(self, inputs: Mapping[str, str]) -> Stage:
         return self._stage("features", inputs, group="representation", settings=self.representation_settings)
 
@@ -341,7 +372,7 @@ class Plan:
     @property
     def title(self) -> str:
         """The condition in one word a group."""
-        words = [self.names[group] for group in CONDITION[:4]]
+        words = [self.names[group] for group in (*CONDITION[:4], "reducer") if group in self.names]
         # A simulated imbalance is another experiment on the same corpus.
         return "/".join([*words, self.names["protocol"]] if self.config["protocol"].get("minority") else words)
 

@@ -22,6 +22,7 @@ GROUPS = {
     "dataset": "the corpus: where the recorded clips and their classes come from",
     "protocol": "how the corpus is parted into folds of train, validation and test",
     "representation": "what classifiers see: features extracted from the waveform",
+    "reducer": "how vectors become shorter before a classifier sees them",
     "generator": "the system that makes class-conditional samples",
     "policy": "how much is generated per class, and what the training set is made of",
     "classifier": "the system whose gain judges the samples",
@@ -31,7 +32,9 @@ GROUPS = {
 }
 
 #: Groups whose YAML names a class; the settings of the others are plain values.
-COMPONENTS = ("dataset", "protocol", "representation", "generator", "policy", "classifier", "trainer", "tracking")
+COMPONENTS = (
+    *("dataset", "protocol", "representation", "reducer", "generator", "policy", "classifier", "trainer", "tracking"),
+)
 
 #: Where an experiment that is a published table defines its rows and columns (`augrun.reports.definition`).
 TABLE = "table"
@@ -121,6 +124,7 @@ class Settings:
     sweep: Sweep = field(default_factory=Sweep)
     segments: dict[str, Any] = field(default_factory=dict)
     normalise: dict[str, Any] = field(default_factory=dict)
+    mixup: dict[str, Any] = field(default_factory=dict)
 
 
 #: Sections of plain values at the top level, and the class whose fields they have.
@@ -131,6 +135,7 @@ SECTIONS = {
     "sweep": f"{__name__}.Sweep",
     "segments": "augrun.features.segments.Segments",
     "normalise": "augrun.features.normalise.Normalise",
+    "mixup": "augrun.features.mixup.Mixup",
 }
 
 
@@ -158,6 +163,7 @@ def check(config: Mapping[str, Any]) -> None:
         _check_domains(config, problems)
         _check_policy(config, problems)
         _check_roles(config, problems)
+        _check_vectors(config, problems)
         _check_frames(config, problems)
     if problems:
         raise RequestError("\n".join(problems))
@@ -228,6 +234,23 @@ def _check_roles(config: Mapping[str, Any], problems: list[str]) -> None:
             problems.append(
                 f"{role}: {section.get('name')} has no classes; it serves as dataset@source={section.get('name')}"
             )
+
+
+def _check_vectors(config: Mapping[str, Any], problems: list[str]) -> None:
+    """Vectors can be mixed and reduced, spectrograms cannot."""
+    representation = config["representation"]
+    if describe(representation["_target_"]).constants.get("domain") == "functionals":
+        return
+    said = f"works on vectors, and representation={representation.get('name')} gives none; choose representation=is10"
+    if reduces(config):
+        problems.append(f"reducer={config['reducer'].get('name')} {said}")
+    if (config.get("mixup") or {}).get("ratio"):
+        problems.append(f"mixup.ratio={config['mixup']['ratio']:g} {said}")
+
+
+def reduces(config: Mapping[str, Any]) -> bool:
+    """Whether the condition has a reducer that does something."""
+    return describe(config["reducer"]["_target_"]).constants.get("reduces") is not False
 
 
 def uses(section: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 Latif et al. 2020, section 5.1.2: "We select an RBF kernel and perform a grid search on validation data to select the
 optimal hyper-parameters for classification." The machine is scikit-learn's (LIBSVM, one against one).
+
+It knows no soft labels, which mixtures have: such an example is two of one class each, weighted by their shares, or
+what else `soft_labels` says.
 """
 
 from __future__ import annotations
@@ -36,14 +39,17 @@ class SVM(Classifier):
 
     Attributes:
         costs: the values of C that are tried.
-        gammas: the values of the kernel's γ that are tried, as multiples of one over the number of dimensions: of
-            vectors with deviation one, about one over the mean squared distance of two.
+        gammas: the values of the kernel's γ that are tried, as multiples of one over the number of dimensions and the
+            variance of all values (scikit-learn's `scale`), so that they serve vectors on any scale.
         class_weight: `balanced` weighs classes by one over their number, `none` leaves clips alike.
+        soft_labels: what becomes of an example that is partly of one class and partly of another: one of each, with its
+            share as weight (`weighted`); one of the class with the larger share (`argmax`); or nothing (`unmixed`).
     """
 
     costs: Sequence[Annotated[float, "(0, inf)"]] = field(default_factory=lambda: [0.1, 1.0, 10.0, 100.0])
     gammas: Sequence[Annotated[float, "(0, inf)"]] = field(default_factory=lambda: [0.01, 0.1, 1.0])
     class_weight: Literal["none", "balanced"] = "none"
+    soft_labels: Literal["weighted", "argmax", "unmixed"] = "weighted"
 
     domain: ClassVar[str] = "functionals"
     version: ClassVar[int] = 1
@@ -63,11 +69,14 @@ class SVM(Classifier):
         if (job.folder / MODEL).exists():
             return
         self._check(train, validation)
-        vectors, labels = train.features.rows(), train.targets.argmax(axis=1)
+        rows, labels, weights = hard(train.targets, self.soft_labels)
+        vectors = train.features.rows()
+        unit = 1.0 / (vectors.shape[1] * max(float(vectors.var(dtype=np.float64)), np.finfo(np.float32).tiny))
+        vectors = vectors[rows]
         pairs = [(cost, gamma) for cost in sorted(self.costs) for gamma in sorted(self.gammas)]
 
         def attempt(pair: tuple[float, float]) -> float:
-            return _macro_recall(self._machine(pair, vectors.shape[1]).fit(vectors, labels), validation)
+            return _macro_recall(self._machine(pair, unit).fit(vectors, labels, weights), validation)
 
         recalls: list[float] = []
         if len(validation):
@@ -83,9 +92,9 @@ class SVM(Classifier):
         (job.folder / HISTORY).write_text("[]")  # nothing is learned epoch by epoch
         if recalls:
             cost, gamma = pairs[best]
-            said = "%s: of %d pairs C=%g and γ=%g/%d, with a macro recall of %.3f on the validation part"
-            log.info(said, job.title or "svm", len(pairs), cost, gamma, vectors.shape[1], recalls[best])
-        machine = self._machine(pairs[best], vectors.shape[1]).fit(vectors, labels)  # again: twelve of them are large
+            said = "%s: of %d pairs C=%g and γ=%g times %.3g, with a macro recall of %.3f on the validation part"
+            log.info(said, job.title or "svm", len(pairs), cost, gamma, unit, recalls[best])
+        machine = self._machine(pairs[best], unit).fit(vectors, labels, weights)  # again: twelve of them are large
         fresh = job.folder / f".{MODEL}.new"
         joblib.dump({"machine": machine, "classes": train.targets.shape[1]}, fresh)
         os.replace(fresh, job.folder / MODEL)
@@ -107,14 +116,12 @@ class SVM(Classifier):
             scores[:, machine.classes_] = powers / powers.sum(axis=1, keepdims=True)
         return scores
 
-    def _machine(self, pair: tuple[float, float], dimensions: int) -> SVC:
+    def _machine(self, pair: tuple[float, float], unit: float) -> SVC:
         from sklearn.svm import SVC
 
         weight: Any = None if self.class_weight == "none" else self.class_weight
         # Without break_ties a clip's class could be another than that of its largest decision value.
-        return SVC(
-            C=pair[0], gamma=pair[1] / dimensions, class_weight=weight, break_ties=True, decision_function_shape="ovr"
-        )
+        return SVC(C=pair[0], gamma=pair[1] * unit, class_weight=weight, break_ties=True, decision_function_shape="ovr")
 
     def _check(self, train: Examples, validation: Examples) -> None:
         if train.multilabel:
@@ -129,6 +136,24 @@ class SVM(Classifier):
                 "svm chooses C and γ on the validation part, and there is none. Give the protocol one "
                 "(protocol.validation), or one value each (classifier.costs=[1.0] classifier.gammas=[0.1])."
             )
+
+
+def hard(targets: np.ndarray, soft_labels: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Examples of one class each, for what knows no others.
+
+    Args:
+        targets: the share of each class, shape (examples, classes); each row adds up to one.
+        soft_labels: see `SVM`.
+
+    Returns:
+        For each new example its row in `targets`, its class, and its weight; no weights where all are one.
+    """
+    soft = targets.max(axis=1) < 1.0
+    if soft_labels == "weighted" and soft.any():
+        rows, labels = np.nonzero(targets)
+        return rows, labels, targets[rows, labels].astype(np.float64)
+    rows = np.flatnonzero(~soft) if soft_labels == "unmixed" else np.arange(len(targets))
+    return rows, targets[rows].argmax(axis=1), None
 
 
 def _macro_recall(machine: SVC, examples: Examples) -> float:

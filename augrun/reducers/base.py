@@ -21,6 +21,7 @@ class Reducer:
 
     Class attributes:
         reduces: whether it does anything.
+        seeded: whether what it learns depends on its seed, mixtures aside.
         together: whether several are trained at once, by `fit_together(train, jobs, mixup)`, each as `fit` would alone.
         version: bumped by hand when the meaning of stored results changes without a code change.
 
@@ -29,6 +30,7 @@ class Reducer:
     """
 
     reduces: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
     together: ClassVar[bool] = False
     version: ClassVar[int] = 1
 

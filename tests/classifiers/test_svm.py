@@ -13,9 +13,10 @@ from sklearn.svm import SVC
 
 from augrun import composing
 from augrun.classifiers.base import Examples
-from augrun.classifiers.svm import SVM
+from augrun.classifiers.svm import SVM, hard
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
+from augrun.features.mixup import Mixup
 from augrun.job import Hardware, Job
 from augrun.recordings import build
 
@@ -51,14 +52,14 @@ def test_the_best_pair_on_validation_is_kept_and_is_scikit_learn_s(classes: int,
     rows, labels = train.features.rows(), train.targets.argmax(1)
     by_hand = []
     for entry in history:
-        machine = SVC(C=entry["cost"], gamma=entry["gamma"] / 4, break_ties=True).fit(rows, labels)
+        machine = SVC(C=entry["cost"], gamma=entry["gamma"] / (4 * rows.var()), break_ties=True).fit(rows, labels)
         truth = validation.targets.argmax(1)
         by_hand.append(recall_score(truth, machine.predict(validation.features.rows()), average="macro"))
     assert [entry["validation/uar"] for entry in history] == pytest.approx(by_hand)
     assert len(set(by_hand)) > 3  # there was something to choose
     best = history[int(np.argmax(by_hand))]
     assert [entry for entry in history if entry["chosen"]] == [best]
-    machine = SVC(C=best["cost"], gamma=best["gamma"] / 4, break_ties=True).fit(rows, labels)
+    machine = SVC(C=best["cost"], gamma=best["gamma"] / (4 * rows.var()), break_ties=True).fit(rows, labels)
     scores = svm.predict(test.features, tmp_path / "fit", job(tmp_path / "out"))
     assert scores.dtype == np.float32 and scores.sum(1) == pytest.approx(np.ones(len(test)), abs=1e-5)
     assert np.array_equal(scores.argmax(1), machine.predict(test.features.rows()))
@@ -119,3 +120,27 @@ def test_the_yaml_and_the_class_have_the_same_defaults() -> None:
     )
     built = build(config["classifier"])
     assert (list(built.costs), list(built.gammas), built.class_weight) == (SVM().costs, SVM().gammas, "none")
+
+
+def test_a_mixture_is_two_of_one_class_each() -> None:
+    targets = np.array([[0, 1, 0], [0.25, 0, 0.75], [1, 0, 0], [0.5, 0.5, 0]], np.float32)
+    rows, labels, weights = hard(targets, "weighted")
+    assert rows.tolist() == [0, 1, 1, 2, 3, 3] and labels.tolist() == [1, 0, 2, 0, 0, 1]
+    assert weights is not None and weights.tolist() == [1.0, 0.25, 0.75, 1.0, 0.5, 0.5]
+    assert [part.tolist() for part in hard(targets, "argmax")[:2]] == [[0, 1, 2, 3], [1, 2, 0, 0]]
+    assert [part.tolist() for part in hard(targets, "unmixed")[:2]] == [[0, 2], [1, 0]]
+    assert hard(targets, "argmax")[2] is None and hard(targets[::2], "weighted")[2] is None
+
+
+@pytest.mark.parametrize("soft_labels", ["weighted", "argmax", "unmixed"])
+def test_soft_labels_are_learned_from_as_scikit_learn_would(soft_labels: Any, tmp_path: Path) -> None:
+    train, validation = Mixup(ratio=1.0).of(examples(60, 0), seed=3), examples(90, 1)
+    SVM(costs=[1.0], gammas=[0.4], soft_labels=soft_labels).fit(train, validation, job(tmp_path))
+    vectors = train.features.rows()
+    rows, labels, weights = hard(train.targets, soft_labels)
+    machine = SVC(C=1.0, gamma=0.4 / (4 * vectors.var()), break_ties=True).fit(vectors[rows], labels, weights)
+    scores = SVM().predict(validation.features, tmp_path, job(tmp_path / "out"))
+    assert scores.argmax(1).tolist() == machine.predict(validation.features.rows()).tolist()
+    mixed = int((train.targets.max(1) < 1).sum())  # of two classes
+    assert 20 < mixed < 60
+    assert len(rows) == {"weighted": 120 + mixed, "argmax": 120, "unmixed": 120 - mixed}[soft_labels]

@@ -1,0 +1,161 @@
+"""What classifiers and generators see of clips: features, on one scale, made shorter, mixed.
+
+A part of what `augrun.condition` does; none of it trains what a condition is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augrun import together
+from augrun.corpora.corpus import RECORDED, Corpus
+from augrun.job import Job
+from augrun.plan import Cell, Plan
+from augrun.recordings import build
+from augrun.stages import Stage
+
+#: Networks that are trained at once, at most: five folds and five repeats, and some.
+AT_ONCE = 32
+
+
+class Seeing(Plan):
+    """A plan whose clips can be looked at."""
+
+    def features(self, corpus: Corpus, inputs: Mapping[str, str], title: str) -> Any:
+        """The features of a corpus's clips, in its order."""
+        from augrun.features.cache import Features
+
+        stage = self._features_of(inputs)
+
+        def extract(folder: Path) -> None:
+            build(self.representation).extract(corpus, folder, self.hardware, self._max_frames, title=title)
+
+        return Features.open(stage.get(extract, title))
+
+    @cached_property
+    def recorded_features(self) -> tuple[Any, dict[str, int]]:
+        """The features of all recorded clips, in which nothing is fitted, and each clip's row."""
+        from augrun.features.cache import Features
+
+        of = [self.features(corpus, {"corpus": corpus.digest}, f"{corpus.name}: features") for corpus in self._parted]
+        named = [corpus.prefixed() if corpus is self.tested else corpus for corpus in self._parted]
+        clips = [clip for corpus in named for clip in corpus.clips["clip_id"]]
+        return Features.concatenate(of), {clip: row for row, clip in enumerate(clips)}
+
+    def whole(self, part: Corpus) -> Any:
+        """The features of a part's recorded clips."""
+        features, places = self.recorded_features
+        return features.select([places[clip] for clip in part.clips["clip_id"]])
+
+    def made_features(self, cell: Cell, samples: Corpus) -> Any:
+        """The features of a cell's samples."""
+        from augrun import samples as stored
+        from augrun.features.cache import Features
+
+        assert cell.samples is not None
+        if self.domain != "waveform":
+            return Features.open(cell.samples.folder / stored.FEATURES)
+        inputs = {"samples": cell.samples.fingerprint}
+        return self.features(samples, inputs, f"{samples.name}: features, {cell.title}")
+
+    def examples(self, part: Corpus, features: Any) -> tuple[Any, Any]:
+        """Clips as the classifier sees them, whole or in segments, and the row of the clip that each is from."""
+        from augrun.classifiers.base import Examples
+
+        frame = None if self.segments.seconds is None else build(self.representation).seconds_per_frame
+        cut, rows = self.segments.cut(features, frame)
+        return Examples(cut, part.targets()[rows], part.label_set.multilabel, part.label_set.names), rows
+
+    def recorded(self, part: Corpus) -> tuple[Any, Any]:
+        """Recorded clips as the classifier sees them, and the row of the clip that each is from."""
+        return self.examples(part, self.whole(part))
+
+    def heard(self, cell: Cell, samples: Corpus) -> tuple[Any, Any]:
+        """A cell's samples as the classifier sees them, and the row of the sample that each is from."""
+        from augrun.classifiers.base import Examples
+
+        features = self.made_features(cell, samples)
+        if self.domain == "waveform":
+            return self.examples(samples, features)
+        label_set = samples.label_set  # what makes features makes them as the classifier wants them
+        return Examples(features, samples.targets(), label_set.multilabel, label_set.names), np.arange(len(samples))
+
+    def seen(self, cell: Cell, part: Corpus, examples: Any) -> Any:
+        """Examples as the classifier sees them: scaled, and made shorter."""
+        return self.reduced(cell, self.scaled(cell, part, examples))
+
+    def scaled(self, cell: Cell, part: Corpus, examples: Any) -> Any:
+        """Examples on the scale that the classifier sees them on.
+
+        Args:
+            cell: the fold and trial.
+            part: the clips or samples that the examples are of.
+            examples: as the features have them.
+        """
+        if self.normalise is None or not len(examples):
+            return examples
+        of = self.recorded(cell.fold.train)[0].features
+        if (part.clips["origin"] != RECORDED).all():
+            of = examples.features if self.normalise.samples == "own" else of
+        elif self.tested is not None and part.clips["clip_id"].iloc[0] in set(self.tested.prefixed().clips["clip_id"]):
+            of = self.whole(self.tested.prefixed()) if self.normalise.other == "own" else of
+        return replace(examples, features=self.normalise.fit(of)(examples.features))
+
+    def reduced(self, cell: Cell, examples: Any) -> Any:
+        """Scaled examples, made shorter where the condition has a reducer."""
+        if cell.reducer is None:
+            return examples
+        fitted = self.fitted_reducer(cell)
+        job = self.job(fitted, cell.reducer, "reducing")
+        return replace(examples, features=build(self.config["reducer"]).transform(examples.features, fitted, job))
+
+    def reducers_together(self) -> None:
+        """Trains the reducers of all folds and trials at once, where they can be; `fitted_reducer` then finds them."""
+        if not self._constant("reducer", "together"):
+            return
+        waiting = [cell for cell in self.cells if cell.reducer and not cell.reducer.done]
+        cells = list({cell.reducer.fingerprint: cell for cell in waiting if cell.reducer}.values())
+        for at in range(0, len(cells) if len(cells) > 1 else 0, AT_ONCE):
+            group = cells[at : at + AT_ONCE]
+
+            def fit(jobs: list[Job], group: list[Cell] = group) -> None:
+                parts: dict[str, Any] = {}
+                for cell in group:  # what differs in the seed alone is read and kept once
+                    train = self.thinned(cell.fold, cell.seed)
+                    if train.digest not in parts:
+                        parts[train.digest] = self.scaled(cell, train, self.recorded(train)[0])
+                trains = [parts[self.thinned(cell.fold, cell.seed).digest] for cell in group]
+                build(self.config["reducer"]).fit_together(trains, jobs, self.mixup)
+
+            self._at_once("reducer", [cell.reducer for cell in group if cell.reducer], fit, group)
+
+    def fitted_reducer(self, cell: Cell) -> Path:
+        """What makes vectors shorter, learned from the recordings of the training set and their mixtures."""
+        assert cell.reducer is not None
+
+        def fit(folder: Path) -> None:
+            train = self.thinned(cell.fold, cell.seed)
+            scaled = self.scaled(cell, train, self.recorded(train)[0])
+            build(self.config["reducer"]).fit(scaled, self.job(folder, cell.reducer, "training"), self.mixup)
+
+        return cell.reducer.get(fit, f"{self.config['reducer']['name']}: training, {cell.title}")
+
+    def mixed(self, cell: Cell, part: Corpus) -> Any:
+        """Recorded clips of the training set as the classifier sees them, with their mixtures."""
+        return self.reduced(cell, self.mixup.of(self.scaled(cell, part, self.recorded(part)[0]), cell.seed))
+
+    def _at_once(self, what: str, stages: list[Stage], fit: Callable[[list[Job]], None], cells: Sequence[Cell]) -> None:
+        name = self.config[what]["name"]
+        title = f"{name}: training {len(cells)} at once, {cells[0].title} to {cells[-1].title}"
+        together.train(stages, lambda folder, stage: self.job(folder, stage, "training"), fit, title)
+
+    def job(self, folder: Path, stage: Stage | None, doing: str) -> Job:
+        """What a component is told about the work of a stage."""
+        seed = (stage.content.get("seed") if stage else None) or 0
+        return Job(folder, seed, self.hardware, doing)
