@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from augrun.reports.definition import Definition
+    from augrun.reports.feature_means import Near
     from augrun.tracking import Recorder
 
 log = logging.getLogger(__name__)
@@ -76,13 +77,42 @@ def produce(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
     """
     from augrun.evaluation.results import generated_account
 
+    condition = _making(config)
+    made = [made for cell in condition.cells if (made := condition.made(cell)) is not None]
+    return condition.names, generated_account(made, condition.corpus.label_set.names)
+
+
+def compare_vectors(config: Mapping[str, Any]) -> tuple[dict[str, str], list[str], list[Near]]:
+    """Makes the vectors of a condition's first trial, and no classifier.
+
+    Returns:
+        The condition's names, those of the functionals, and how near samples are to recordings in each fold.
+
+    Raises:
+        RequestError: the generator makes no functionals.
+    """
+    from augrun.showing import vectors
+
+    condition = _making(config)
+    near = [found for cell in condition.cells if (found := vectors(condition, cell)) is not None]
+    if not near:
+        raise RequestError(f"generator={condition.names['generator']} makes no functionals")
+    return condition.names, build(config["representation"]).names(), near
+
+
+def _making(config: Mapping[str, Any]) -> Condition:
+    """A condition's first trial, its generators trained.
+
+    Raises:
+        RequestError: it makes no samples.
+    """
     condition = Condition({**config, "trials": {**config["trials"], "count": 1}}, open_store(config))
     if not condition.generates:
         raise RequestError(f"generator={condition.names['generator']} makes no samples")
     announce(condition)
     condition.check_components("generator")
-    made = [made for cell in condition.cells if (made := condition.made(cell)) is not None]
-    return condition.names, generated_account(made, condition.corpus.label_set.names)
+    condition.fitted_together()
+    return condition
 
 
 def record(condition: Condition) -> Path:
@@ -90,7 +120,7 @@ def record(condition: Condition) -> Path:
 
     def write(folder: Path) -> dict[str, Any]:
         from augrun import record
-        from augrun.showing import spectra
+        from augrun.showing import spectra, vectors
         from augrun.tracking_parts import commit
 
         baseline = Condition(baseline_of(condition.config), condition.store)
@@ -103,6 +133,7 @@ def record(condition: Condition) -> Path:
             [condition.left(cell) for cell in condition.cells],
             condition.corpus,
             spectra(condition, condition.cells[0], folder / ".shown"),
+            vectors(condition, condition.cells[0]),
         )
 
     return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)
@@ -200,7 +231,10 @@ def check(config: Mapping[str, Any], swept: bool = False) -> None:
         RequestError: with one line for each mistake.
     """
     if config.get(schema.TABLE) and not swept:
-        how = "`augrun table NAME`" if config[schema.TABLE].get("kind") == "durations" else "augrun -m experiment=NAME"
+        from augrun.reports.definition import SWEPT
+
+        swept = config[schema.TABLE].get("kind") in SWEPT
+        how = "augrun -m experiment=NAME" if swept else "`augrun table NAME`"
         raise RequestError(f"this experiment is a published table with rows of its own: {how}")
     schema.check(config)
     build(config["protocol"])  # settings that contradict each other

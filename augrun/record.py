@@ -8,9 +8,12 @@ predictions/        scores on the test part, one npz a fold and trial
 per_class.json      the main metric of each class, by trial
 curves/             each classifier's learning curves, and those of its generator
 health/             what a generator says of its own training, such as a collapse
-figures/            confusion matrix (one class a clip), learning curves, spectrograms
+confusion.json      clips by true class (row) and the one that they were taken for, of all folds and trials
+figures/            confusion matrix (one class a clip), learning curves, spectrograms, means of functionals
 audio/              some primes and samples of every class, WAV and spectrogram
 listen.html         a page that plays them
+feature_means.json  how near a generator's functionals are to recorded ones (first fold and trial), by column of
+                    `augrun.reports.feature_means`
 spectra.npz         spectrograms of every class, of a generator that makes them instead of sounds; of a class that the
                     policy wants no samples of, some that were made for this alone
 """
@@ -27,6 +30,7 @@ import numpy as np
 
 from augrun.corpora.corpus import Corpus
 from augrun.evaluation.results import (
+    CONFUSION,
     LABEL_VALIDITY,
     LISTEN,
     Judged,
@@ -39,6 +43,7 @@ from augrun.evaluation.results import (
 from augrun.stages import write_text
 
 if TYPE_CHECKING:
+    from augrun.reports.feature_means import Near
     from augrun.reports.listening import Heard
 
 SCHEMA = 1
@@ -56,6 +61,7 @@ def write(
     left: Sequence[Left],
     recorded: Corpus,
     spectra: Mapping[str, Any],
+    near: Near | None = None,
 ) -> dict[str, Any]:
     """Evaluates every fold and trial and writes everything that a condition leaves behind.
 
@@ -68,6 +74,7 @@ def write(
         left: what each fold and trial left.
         recorded: the recorded clips, some of which primed samples.
         spectra: spectrograms of every class, of a generator that makes them (`augrun.reports.spectra.write`).
+        near: how near samples are to recordings, of a generator that makes functionals.
 
     Returns:
         The means, for the stage's summary.
@@ -99,6 +106,8 @@ def write(
     draw(folder, names["data"], scored, [one.history for one in left], heard)
     if spectra:
         show(folder, names, spectra)
+    if near is not None:
+        show_vectors(folder, names, config, near)
     return {metric: value["mean"] for metric, value in summary.items()}
 
 
@@ -183,6 +192,7 @@ def draw(folder: Path, data: str, scored: Sequence[Scored], histories: Sequence[
     write_text(folder / "per_class.json", json.dumps(account))
     if not label_set.multilabel:
         counts = np.sum([metrics.confusion(e.load(), e.test.first_labels()) for e in scored], axis=0)
+        write_text(folder / CONFUSION, json.dumps(counts.tolist()))
         figures.confusion(counts, label_set.names, folder / "figures" / "confusion.png", note=note)
     curves = {
         f"fold {entry.fold}, trial {entry.trial}": json.loads(history.read_text(encoding="utf-8"))
@@ -203,6 +213,20 @@ def show(folder: Path, names: Mapping[str, str], spectra: Mapping[str, Any]) -> 
     report.write(folder, **spectra)
     columns = {"recorded": spectra["recorded"], names["generator"]: spectra["generated"]}
     report.draw(columns, spectra["classes"], folder / "figures" / "generated_spectrograms.png", DATA[names["data"]])
+
+
+def show_vectors(folder: Path, names: Mapping[str, str], config: Mapping[str, Any], near: Near) -> None:
+    """Writes `feature_means.json` and the figure of some functionals' means and deviations."""
+    from augrun.recordings import build
+    from augrun.reports import feature_means
+    from augrun.reports.tables import DATA
+
+    groups = {"target": near.target, "source": near.source, names["generator"]: near.synthetic}
+    present = {group: means for group, means in groups.items() if means is not None}
+    functionals = build(config["representation"]).names()
+    path = folder / "figures" / "feature_means.png"
+    feature_means.draw(present, functionals, path, f"{DATA[names['data']]} Scale: {names['scale']}.")
+    write_text(folder / "feature_means.json", json.dumps(finite(near.differences), ensure_ascii=False))
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

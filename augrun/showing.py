@@ -1,4 +1,4 @@
-"""Recorded and generated spectrograms of every class, for the pictures of a condition."""
+"""Recorded and generated features of every class, for the pictures of a condition."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from augrun.recordings import build
 if TYPE_CHECKING:
     from augrun.condition import Condition
     from augrun.plan import Cell
+    from augrun.reports.feature_means import Near
 
 
 def spectra(condition: Condition, cell: Cell, scratch: Path) -> dict[str, Any]:
@@ -35,6 +36,20 @@ def spectra(condition: Condition, cell: Cell, scratch: Path) -> dict[str, Any]:
     if len(lacking) and not condition.needs.primed:
         generated[lacking] = _shown(condition, cell, lacking, names, scratch)[lacking]
     return {"classes": names, "recorded": pick(recorded.features, labels, len(names)), "generated": generated}
+
+
+def vectors(condition: Condition, cell: Cell) -> Near | None:
+    """How near a generator's vectors are to recorded ones; None for one that makes none, or none here."""
+    samples = condition.generated(cell)
+    if samples is None or condition.domain != "functionals" or not len(samples):
+        return None
+    from augrun.reports.feature_means import Near
+
+    train, source = cell.fold.train, condition.needs.source
+    target = condition.recorded(train)[0].features.rows(), train.first_labels()
+    made = condition.heard(cell, samples)[0].features.rows(), samples.first_labels()
+    turned = None if source is None else condition.given["source"].features.rows()
+    return Near.of(target, made, len(train.label_set), turned)
 
 
 def _shown(condition: Condition, cell: Cell, labels: np.ndarray, names: tuple[str, ...], scratch: Path) -> np.ndarray:

@@ -118,7 +118,7 @@ class CheckedSweeper(Sweeper):
 
     def _table(self, row: Sequence[str]) -> Definition | None:
         """The published table that the sweep is for, where its experiment defines one."""
-        from augrun.reports.definition import Definition
+        from augrun.reports.definition import SWEPT, Definition
         from augrun.schema import TABLE
 
         try:
@@ -130,7 +130,7 @@ class CheckedSweeper(Sweeper):
             raise RequestError("sweep.rows picks rows of a published table: augrun -m experiment=NAME")
         name = next((word.split("=", 1)[1] for word in row if word.lstrip("+").startswith("experiment=")), "")
         definition = Definition.of(name, section) if section else None
-        if definition is not None and definition.kind not in ("results", "grid"):
+        if definition is not None and definition.kind not in SWEPT:
             raise RequestError(f"{name}: no classifier is trained for this table; `augrun table {name}` prints it")
         return None if definition is None else definition.only(picked)
 

@@ -17,7 +17,7 @@ from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
 from augrun.recordings import Recordings, build
 from augrun.reports import durations
-from augrun.reports.definition import Definition, RowDefinition
+from augrun.reports.definition import SWEPT, Definition, RowDefinition
 
 #: How a table can be printed; all of them are written.
 FORMATS = ("txt", "md", "csv", "tex", "json")
@@ -37,12 +37,14 @@ def make(name: str, overrides: Sequence[str], form: str, out: Path | None, confi
         AugrunError: there is no such table, or a corpus cannot be had.
     """
     definition, usual = define(name, overrides, config_dir)
-    if definition.kind == "results":
+    if definition.kind in SWEPT:
         raise RequestError(f"{name}: its rows are runs; augrun -m experiment={name} runs them and prints the table")
     rows, values = rows_of(definition, overrides)
     folder, pictures, problems = out or usual, [], []
     if definition.kind == "durations":
         pictures = durations.write(definition, [_measured(row, name, values, config_dir) for row in rows], folder)
+    elif definition.kind == "features":
+        pictures = _features(definition, rows, values, config_dir, folder)
     else:
         problems = _samples(definition, rows, values, config_dir, folder)
     print((folder / f"{name}.{form}").read_text(encoding="utf-8"), end="")
@@ -132,6 +134,35 @@ def _samples(
     notes = [*missing, *(definition.footnotes if any(published.values()) else ())]
     produced.table(definition.name, made, published, notes, definition.columns).write(folder, definition.name)
     return problems
+
+
+def _features(
+    definition: Definition,
+    rows: Sequence[RowDefinition],
+    overrides: Sequence[str],
+    config_dir: Path | None,
+    folder: Path,
+) -> list[str]:
+    """Writes how near each row's vectors are to recorded ones, and the figure; returns its name."""
+    from augrun.reports import feature_means
+    from augrun.reports.tables import DATA
+
+    found = []
+    groups: dict[str, feature_means.Means] = {}
+    functionals: list[str] = []
+    for row in rows:
+        config = compose([f"experiment={definition.name}", *row.overrides, *overrides], config_dir)
+        config.pop(schema.TABLE, None)
+        experiment.check(config)
+        names, functionals, near = experiment.compare_vectors(config)
+        found.append((row.name, names, near, row.published))
+        groups |= {"target": near[0].target} | ({"source": near[0].source} if near[0].source else {})
+        groups[f"synthetic, {row.name}"] = near[0].synthetic
+    table = feature_means.table(definition.name, found, definition.columns, definition.footnotes)
+    table.write(folder, definition.name)
+    picture = f"{definition.name}.png"
+    feature_means.draw(groups, functionals, folder / picture, f"{DATA[table.data]} Scale: {table.scale}. First fold.")
+    return [picture]
 
 
 def _measured(row: RowDefinition, name: str, overrides: Sequence[str], config_dir: Path | None) -> durations.Measured:

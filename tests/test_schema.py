@@ -85,6 +85,7 @@ def whole(**changes):
         "dataset": {"_target_": "augrun.corpora.feel.Feel", "name": "feel", "input_frames": 256},
         "protocol": {"_target_": "augrun.protocols.official.Official", "name": "official"},
         "representation": {"_target_": "augrun.features.logmel.LogMel", "name": "logmel"},
+        "reducer": {"_target_": "augrun.reducers.none.NoReducer", "name": "none"},
         "generator": {"_target_": "augrun.generators.copy.Copy", "name": "copy", "prime_s": 1.0, "sample_s": 1.0},
         "policy": section(),
         "classifier": {
@@ -158,3 +159,25 @@ def test_segments_are_checked_and_inputs_must_have_been_kept():
     assert problems_of(segments={"seconds": 0.01}, representation=frames) == [
         "segments: 0.01 s are too short for frames every 0.025 s"
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["reducer=pca"],
+            "reducer=pca works on vectors, and representation=logmel_jamendo gives none; choose representation=is10",
+        ),
+        (["mixup.ratio=0.5"], "mixup.ratio=0.5 works on vectors, and representation=logmel_jamendo gives none"),
+        (
+            ["dataset=feel", "representation=is10", "generator=cyclegan", "policy=synthetic"],
+            "generator=cyclegan makes functionals, classifier=mobilenetv2_attention takes logmel: choose a classifier that",
+        ),
+    ],
+)
+def test_what_works_on_vectors_wants_vectors(words: list[str], message: str) -> None:
+    from augrun import composing
+
+    with pytest.raises(RequestError) as caught:
+        schema.check(composing.compose(words))
+    assert message in str(caught.value)

@@ -19,6 +19,9 @@ PREDICTIONS = "predictions.npz"
 #: The file with what the baseline's classifier takes a condition's samples for (`augrun.evaluation.validity`).
 LABEL_VALIDITY = "label_validity.json"
 
+#: The file with a condition's confusions, summed over folds and trials.
+CONFUSION = "confusion.json"
+
 #: The page that plays primes and samples (`augrun.reports.listening`).
 LISTEN = "listen.html"
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from augrun.evaluation.results import LABEL_VALIDITY, LISTEN
+from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, LISTEN
 from augrun.reports import grid, kept_sounds, listening, produced, spectra, validity
-from augrun.reports.definition import Definition
+from augrun.reports.definition import Definition, cell_name
 from augrun.reports.tables import DATA, Table
 from augrun.stages import write_text
 
@@ -33,7 +33,8 @@ def write(
 
     `tables/comparison.{md,csv,tex,json,txt}`; of what was generated `tables/produced.*`, `tables/label_validity.*`, and
     per dataset the figures `per_class_<dataset>.png`, `generated_confusion_<dataset>.png` and
-    `label_validity_<dataset>.png`. `listen.html` plays the samples, `console.txt` holds what is printed.
+    `label_validity_<dataset>.png`; of a grid `confusion_<row>.png`. `listen.html` plays the samples, `console.txt`
+    holds what is printed.
 
     Args:
         folder: where.
@@ -55,6 +56,8 @@ def write(
         write_text(folder / LABEL_VALIDITY, json.dumps(judged, indent=1, ensure_ascii=False))
         printed.append(folder / "tables" / "label_validity.txt")
     write_text(folder / CONSOLE, "\n".join(path.read_text(encoding="utf-8") for path in printed))
+    if definition is not None and definition.kind == "grid":
+        _confusions(folder / "figures", definition, dict(rows), dict(results))
     datasets = dict.fromkeys((entry["condition"]["dataset"], tuple(entry["classes"])) for _, entry in results)
     for dataset, classes in datasets:
         alike = [
@@ -70,6 +73,23 @@ def write(
             validity.draw(judged_here, folder / "figures", f"_{dataset}", note)
         _show(folder / "figures" / f"generated_spectrograms_{dataset}.png", alike, dict(rows))
         _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
+
+
+def _confusions(
+    folder: Path, definition: Definition, places: Mapping[str, Path], results: Mapping[str, dict[str, Any]]
+) -> None:
+    """A picture for each row of a grid: its columns' confusion matrices side by side."""
+    from augrun.reports import figures
+
+    for number, row in enumerate(definition.rows):
+        cells = {column: cell_name(row.name, column) for column in definition.cells}
+        there = {column: places[cell] / CONFUSION for column, cell in cells.items() if cell in places}
+        panels = {column: np.array(json.loads(path.read_text())) for column, path in there.items() if path.is_file()}
+        if panels:
+            result = next(results[cell] for cell in cells.values() if cell in results)
+            path = folder / f"confusion_{number + 1}.png"
+            note = f"{row.name}. {DATA[result['condition']['data']]}"
+            figures.confusions(panels, result["classes"], path, note)
 
 
 def _show(path: Path, rows: Sequence[tuple[str, dict[str, Any], Any]], places: dict[str, Path]) -> None:

@@ -11,9 +11,12 @@ from augrun.reports.produced import COLUMNS as PRODUCED
 from augrun.schema import nearest
 
 #: What fills a table's columns: `durations` the hours and clips of each row's corpus, `samples` what each row's
-#: generator made, `results` the metrics of each row's condition, which a sweep over the rows runs, `grid` one metric of
-#: a condition for each row and column.
-KINDS = ("durations", "samples", "results", "grid")
+#: generator made, `features` how near the vectors that it made are to recorded ones, `results` the metrics of each
+#: row's condition, which a sweep over the rows runs, `grid` one metric of a condition for each row and column.
+KINDS = ("durations", "samples", "features", "results", "grid")
+
+#: Kinds whose rows are conditions that a sweep runs; the others are made by `augrun table`.
+SWEPT = ("results", "grid")
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class RowDefinition:
         overrides: what makes the row's condition, on top of the experiment and under the command line's own.
         published: the published values by column; a column that is left out has none.
         produced: what is published of the row's samples, by column of `augrun.reports.produced`.
+        cells: of a grid, what makes the condition of a column beside that column's own overrides.
     """
 
     name: str
     overrides: tuple[str, ...]
     published: Mapping[str, Any]
     produced: Mapping[str, Any] = field(default_factory=dict)
+    cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Definition:
         if self.kind != "grid":
             return [(row.name, row.overrides) for row in self.rows]
         return [
-            (cell_name(row.name, column), (*row.overrides, *overrides))
+            (cell_name(row.name, column), (*row.overrides, *overrides, *row.cells.get(column, ())))
             for row in self.rows
             for column, overrides in self.cells.items()
         ]
@@ -110,7 +115,7 @@ class Definition:
             )
         cells = {name: tuple(map(str, words)) for name, words in section["columns"].items()} if grid else {}
         columns = (*section["columns"], *([section["average"]] if section.get("average") else []))
-        rows = tuple(_row(f"{where}.rows[{at}]", row, columns) for at, row in enumerate(section["rows"]))
+        rows = tuple(_row(f"{where}.rows[{at}]", row, columns, cells) for at, row in enumerate(section["rows"]))
         names = [row.name for row in rows]
         if not rows or len(set(names)) < len(names):
             raise AugrunError(f"{where}.rows: rows must be there, and have names of their own ({', '.join(names)})")
@@ -131,16 +136,17 @@ def cell_name(row: str, column: str) -> str:
     return f"{row} / {column}"
 
 
-def _row(where: str, row: Any, columns: tuple[str, ...]) -> RowDefinition:
+def _row(where: str, row: Any, columns: tuple[str, ...], cells: Mapping[str, Any]) -> RowDefinition:
     if not isinstance(row, Mapping):
         raise AugrunError(f"{where} is no mapping; it holds name, overrides and published")
-    _require(where, row, ("name", "overrides"), ("published", "produced"))
+    _require(where, row, ("name", "overrides"), ("published", "produced", *(("cells",) if cells else ())))
     values = {key: dict(row.get(key) or {}) for key in ("published", "produced")}
-    for key, legal in (("published", columns), ("produced", PRODUCED)):
-        for column in values[key]:
+    own = {column: tuple(map(str, words)) for column, words in (row.get("cells") or {}).items()}
+    for key, legal in (("published", columns), ("produced", PRODUCED), ("cells", tuple(cells))):
+        for column in own if key == "cells" else values[key]:
             if column not in legal:
                 raise AugrunError(f"{where}.{key}: no column is called {column!r}{nearest(str(column), list(legal))}")
-    return RowDefinition(str(row["name"]), tuple(map(str, row["overrides"])), **values)
+    return RowDefinition(str(row["name"]), tuple(map(str, row["overrides"])), cells=own, **values)
 
 
 def _require(where: str, section: Mapping[str, Any], wanted: tuple[str, ...], also: tuple[str, ...]) -> None:

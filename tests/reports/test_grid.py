@@ -44,6 +44,20 @@ def test_every_cell_is_a_job_of_its_own() -> None:
     assert [name for name, _ in definition.only(["CP"]).jobs] == ["CP / Angry", "CP / Sad"]
 
 
+def test_a_cell_s_own_overrides_come_last() -> None:
+    rows = [{"name": "CP", "overrides": ["generator=copy"], "cells": {"Sad": ["seed=2"]}}]
+    definition = Definition.of("t", {**SECTION, "rows": rows, "reference": None})
+    assert definition.jobs == [
+        ("CP / Angry", ("generator=copy", "protocol.minority=angry")),
+        ("CP / Sad", ("generator=copy", "protocol.minority=sad", "seed=1", "seed=2")),
+    ]
+    rows[0]["cells"] = {"Average": ["seed=2"]}
+    with pytest.raises(AugrunError, match=r"rows\[0\]\.cells: no column is called 'Average'; legal are Angry, Sad"):
+        Definition.of("t", {**SECTION, "rows": rows})
+    with pytest.raises(AugrunError, match=r"rows\[0\]\.cells: no such key"):
+        Definition.of("t", {"kind": "results", "columns": ["uar"], "rows": rows})
+
+
 def test_cells_averages_and_differences() -> None:
     definition = Definition.of("t", SECTION)
     table = grid.table(
