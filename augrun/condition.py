@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from augrun.evaluation.results import PREDICTIONS, Judged, Left, Made, Scored
 from augrun.job import Job
 from augrun.plan import Cell
 from augrun.recordings import build
-from augrun.seeing import AT_ONCE, Seeing
+from augrun.seeing import Seeing
 from augrun.stages import Stage
 
 
@@ -68,10 +68,9 @@ class Condition(Seeing):
         # Trials share their fold's generator, where it is not trained anew for each.
         waiting = [cell for cell in self.cells if cell.generator and not cell.generator.done]
         cells = list({cell.generator.fingerprint: cell for cell in waiting if cell.generator}.values())
-        for at in range(0, len(cells) if len(cells) > 1 else 0, AT_ONCE):
-            group = cells[at : at + AT_ONCE]
+        for group in self.groups(cells):
 
-            def fit(jobs: list[Job], group: list[Cell] = group) -> None:
+            def fit(jobs: list[Job], group: Sequence[Cell] = group) -> None:
                 parts = {cell.fold.name: self.recorded(cell.fold.train)[0] for cell in group}
                 build(self.config["generator"]).fit_together(
                     [parts[cell.fold.name] for cell in group], jobs, **self.given
@@ -197,10 +196,9 @@ class Condition(Seeing):
         for cell in waiting:
             self.generated(cell)
         self.reducers_together()
-        for at in range(0, len(waiting), AT_ONCE):
-            cells = waiting[at : at + AT_ONCE]
+        for cells in self.groups(waiting):
 
-            def fit(jobs: list[Job], cells: list[Cell] = cells) -> None:
+            def fit(jobs: list[Job], cells: Sequence[Cell] = cells) -> None:
                 sets: dict[str, Any] = {}
                 for cell in cells:  # what differs in the classifier's seed alone is read and kept once
                     if self._fed(cell) not in sets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Hardware:
         precision: Lightning's precision string, e.g. `32-true`, `bf16-mixed`.
         workers: processes for decoding and feature extraction.
         progress: show progress bars and epoch lines.
+        at_once: how many networks of folds and trials are trained as one, where they can be; memory grows with it.
     """
 
     accelerator: str = "auto"
@@ -24,6 +25,7 @@ class Hardware:
     precision: str = "32-true"
     workers: int = 2
     progress: bool = True
+    at_once: Annotated[int, "[1, inf)"] = 32
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,6 @@ from augrun.plan import Cell, Plan
 from augrun.recordings import build
 from augrun.stages import Stage
 
-#: Networks that are trained at once, at most: five folds and five repeats, and some.
-AT_ONCE = 32
-
 
 class Seeing(Plan):
     """A plan whose clips can be looked at."""
@@ -121,10 +118,9 @@ class Seeing(Plan):
             return
         waiting = [cell for cell in self.cells if cell.reducer and not cell.reducer.done]
         cells = list({cell.reducer.fingerprint: cell for cell in waiting if cell.reducer}.values())
-        for at in range(0, len(cells) if len(cells) > 1 else 0, AT_ONCE):
-            group = cells[at : at + AT_ONCE]
+        for group in self.groups(cells):
 
-            def fit(jobs: list[Job], group: list[Cell] = group) -> None:
+            def fit(jobs: list[Job], group: Sequence[Cell] = group) -> None:
                 parts: dict[str, Any] = {}
                 for cell in group:  # what differs in the seed alone is read and kept once
                     train = self.thinned(cell.fold, cell.seed)
@@ -149,6 +145,12 @@ class Seeing(Plan):
     def mixed(self, cell: Cell, part: Corpus) -> Any:
         """Recorded clips of the training set as the classifier sees them, with their mixtures."""
         return self.reduced(cell, self.mixup.of(self.scaled(cell, part, self.recorded(part)[0]), cell.seed))
+
+    def groups(self, cells: Sequence[Cell]) -> list[Sequence[Cell]]:
+        """Cells whose networks are trained as one; none where there is one alone."""
+        size = self.hardware.at_once
+        groups = [cells[at : at + size] for at in range(0, len(cells), size)]
+        return [group for group in groups if len(group) > 1]
 
     def _at_once(self, what: str, stages: list[Stage], fit: Callable[[list[Job]], None], cells: Sequence[Cell]) -> None:
         name = self.config[what]["name"]

@@ -7,9 +7,9 @@ step of each network that takes part in an iteration: what differs is who makes 
 (`torch.nn.Linear`, `torch.optim.Adam` as it comes), once as a LightningModule with a step of the Trainer each, fed by a
 DataLoader, once in a loop over the same module. Together they are `augrun.stacked`, through `augrun.training.fit`.
 
-Printed are a second's iterations, those of all replicas together added up, medians of the turns, which are taken one after the other in one process;
-the spread is that of the turns' ratios. Targets for all together over one at a time through the Trainer: 5 at demo
-widths and 1.3 at the papers' on two CPU cores, 20 at the papers' on a GPU.
+Printed are iterations a second, those of all replicas together added up: medians of the turns, which are taken one
+after the other in one process; the spread is that of the turns' ratios. Targets for all together over one at a time
+through the Trainer: 5 at demo widths and 1.3 at the papers' on two CPU cores, 20 at the papers' on a GPU.
 
 CycleGANs at the papers' widths want about 1.1 GB a replica while they are trained, moments included: `--replicas`.
 """
@@ -48,7 +48,6 @@ from augrun.classifiers.base import Examples
 from augrun.features.cache import Features
 from augrun.generators import cyclegan, cyclegan_training, mixup_gan, mixup_gan_training
 from augrun.job import Hardware, Job
-from augrun.stacked import CHUNK
 from augrun.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +79,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--replicas", type=int, default=25, help="five folds and five repeats")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=CHUNK, help="timed steps of a turn, alone")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps of a turn; Lightning sees as many as one")
     parser.add_argument("--only", nargs="+", choices=list(MAKERS), default=list(MAKERS))
     options = parser.parse_args()
     hardware = Hardware(accelerator=options.device, progress=False)
@@ -104,7 +103,7 @@ def measure(contest: Contest, hardware: Hardware, options: argparse.Namespace, t
         one = (
             through_trainer(contest, hardware, options.steps),
             bare(contest, hardware, options.steps),
-            together(contest, hardware, options.replicas),
+            together(contest, hardware, options.replicas, options.steps),
         )
         if turn:  # the first warms up
             turns.append(one)
@@ -153,19 +152,19 @@ def bare(contest: Contest, hardware: Hardware, steps: int) -> float:
     return steps / clock.seconds
 
 
-def together(contest: Contest, hardware: Hardware, replicas: int) -> float:
+def together(contest: Contest, hardware: Hardware, replicas: int, steps: int) -> float:
     """Steps a second, those of all replicas added up: what as many would have to do one after the other."""
     module = contest.together(replicas)
-    pieces = 2
-    clock = Clock(hardware, 1, 1 + pieces)
+    stacked_training.CHUNK = steps  # fewer than augrun takes, so that a turn is not long
+    clock = Clock(hardware, 1, 2)
     module.on_train_batch_end = lambda *_: clock.stepped()  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        fit(module, Pieces(1 + pieces), None, Job(Path(folder), hardware=hardware), epochs=1, batch_size=1)
-    return replicas * pieces * CHUNK / clock.seconds
+        fit(module, Pieces(2), None, Job(Path(folder), hardware=hardware), epochs=1, batch_size=1)
+    return replicas * steps / clock.seconds
 
 
 class Pieces(torch.utils.data.Dataset):
-    """So many pieces of `CHUNK` steps."""
+    """So many pieces of steps."""
 
     def __init__(self, count: int) -> None:
         self.count = count

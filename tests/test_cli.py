@@ -52,16 +52,23 @@ def test_list_shows_every_choice_with_its_description():
     assert "no such group; did you mean generator?" in augrun("list", "generater").stderr
 
 
+def names(group: str, pattern: str) -> list[str]:
+    return [path.stem for path in (ROOT / "conf" / group).glob(f"{pattern}.yaml")]
+
+
+_VECTORS = ["dataset=feel", "representation=is10"]
+
 #: What else a choice needs, and the corpora that cannot be a condition's only one.
 PARTNERS = {
     "cross_corpus": ["dataset@target=feel"],
     "policy/none": ["generator=none"],
     "undersample": ["generator=none"],
     "is10": ["dataset=feel", "classifier=svm"],
-    "svm": ["dataset=feel", "representation=is10"],
-    "dnn": ["dataset=feel", "representation=is10"],
-    "mixup_gan": ["dataset=feel", "representation=is10", "classifier=dnn", "policy=real_synthetic"],
-    "cyclegan": ["dataset=feel", "representation=is10", "classifier=dnn", "policy=real_synthetic"],
+    "svm": _VECTORS,
+    **{f"classifier/{name}": _VECTORS for name in names("classifier", "dnn*")},
+    **{name: [*_VECTORS, "classifier=dnn", "policy=real_synthetic"] for name in ("mixup_gan", "cyclegan")},
+    **{name: [*_VECTORS, "classifier=dnn", "policy=real_synthetic"] for name in ("sahu_gan", "sahu_cgan")},
+    **{f"reducer/{name}": [*_VECTORS, "classifier=svm", "generator=none"] for name in names("reducer", "[!n]*")},
     "real": ["generator=none"],
 }
 UNLABELLED = ("tedlium",)

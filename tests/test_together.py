@@ -65,6 +65,8 @@ def test_a_whole_run_tells_tones_apart(corpus: Path, tmp_path: Path) -> None:
 
 GANS = {
     "mixup_gan": ["generator=mixup_gan", "generator.pretraining=2", "generator.epochs=2"],
+    "sahu_gan": ["generator=sahu_gan", "generator.pretraining=2", "generator.epochs=2"],
+    "sahu_cgan": ["generator=sahu_cgan", "generator.pretraining=2", "generator.epochs=2"],
     "cyclegan": ["generator=cyclegan", "generator.pretraining=2", "generator.epochs=2", "source.name=talks"],
 }
 LEFT_OUT = ("generator", "policy", "classifier", "representation", "trials", "protocol")
@@ -91,7 +93,8 @@ def test_no_generator_sees_a_test_clip_of_its_fold(name: str, tmp_path: Path) ->
             fitted, samples = whole.fitted(cell), whole.generated(cell)
             assert fitted is not None and samples is not None
             model = torch.load(fitted / "model.pt", weights_only=True)
-            networks = model["forth"] if name == "cyclegan" else [model["encoder"], model["generator"]]
+            networks = [model[part] for part in ("encoder", "generator") if part in model]
+            networks = model["forth"] if name == "cyclegan" else networks
             made = whole.made_features(cell, samples).rows()
             states.append([*(value for state in networks for value in state.values()), torch.from_numpy(made)])
             states[-1] += weights(whole.classified(cell)).values()
@@ -166,3 +169,51 @@ def test_spectrograms_are_left_alone_and_scales_are_part_of_the_fingerprint(corp
     assert plain[0].cells[0].classifier.fingerprint == plain[1].cells[0].classifier.fingerprint
     lowest = second.training_set(second.cells[0]).features.rows()
     assert lowest.min() == 0.0 and lowest.max() == 1.0
+
+
+REDUCERS = {
+    "pca": [],
+    "smacof_mds": [],
+    "autoencoder": ["reducer.hidden=[16]", "reducer.epochs=2"],
+    "mixup_gan": ["reducer.hidden=[16]", "reducer.critic=[8]", "reducer.pretraining=2", "reducer.epochs=2"],
+}
+
+
+@pytest.mark.parametrize("name", list(REDUCERS))
+def test_reducers_learn_from_the_train_part_and_its_mixtures_alone(name: str, tmp_path: Path) -> None:
+    """Noise with random labels in session 1 changes nothing of the fold that tests on it, and all of the other one."""
+    words = [word for word in DNN if not word.startswith(("protocol", "trials"))]
+    words += [f"reducer={name}", *REDUCERS[name], "reducer.dimensions=3", "mixup.ratio=0.5"]
+    words += ["protocol=loso", "protocol.limit=2", "trials.count=2"]
+    seen = {}
+    for kind, poisoned in (("clean", None), ("poisoned", "1")):
+        whole = condition(write(tmp_path / kind, 0, poisoned), tmp_path / f"{kind}-out", *words, without=LEFT_OUT)
+        assert whole.names["reducer"] == name and whole.title.endswith(f"/dnn/{name}")
+        whole.classified_together()
+        first, second = whole.cells[:2]
+        train = whole.training_set(first)
+        recorded = len(first.fold.train)
+        assert len(train) == recorded + round(0.5 * recorded) and train.features.bands == 3
+        assert (train.targets[:recorded].max(axis=1) == 1).all() and (train.targets[recorded:].max(axis=1) < 1).any()
+        assert len(weights(whole.classified(first))["0.weight"][0]) == 3
+        # Each repeat has mixtures of its own.
+        again = whole.training_set(whole.cells[2]).targets[recorded:]
+        assert whole.cells[2].fold is first.fold and not np.array_equal(train.targets[recorded:], again)
+        assert whole.scored(first).load("test").shape == (len(first.fold.test), 2)
+        seen[kind] = [whole.training_set(cell).features.rows() for cell in (first, second)]
+    assert np.allclose(seen["clean"][0], seen["poisoned"][0], rtol=1e-4, atol=1e-4)
+    assert seen["clean"][1].shape != seen["poisoned"][1].shape or not np.allclose(
+        seen["clean"][1], seen["poisoned"][1], rtol=1e-2, atol=1e-2
+    )
+
+
+def test_mixtures_and_reducers_are_part_of_the_fingerprint(corpus: Path, tmp_path: Path) -> None:
+    plain, mixed, pca = (of(corpus, tmp_path, *more) for more in ((), ("mixup.ratio=1",), ("reducer=pca",)))
+    other = of(corpus, tmp_path, "reducer=pca", "reducer.dimensions=4")
+    prints = [whole.cells[0].classifier.fingerprint for whole in (plain, mixed, pca, other)]
+    assert len(set(prints)) == 4
+    assert of(corpus, tmp_path, "mixup.alpha=0.3").cells[0].classifier.fingerprint == prints[0]  # nothing is mixed
+    # Without mixtures all repeats have one PCA; a network's weights differ.
+    assert len({cell.reducer.fingerprint for cell in pca.cells if cell.reducer}) == 2
+    network = of(corpus, tmp_path, "reducer=autoencoder")
+    assert len({cell.reducer.fingerprint for cell in network.cells if cell.reducer}) == 4

@@ -135,9 +135,7 @@ class Training(stacked_training.Stacked):
         going: Sequence[bool],
     ) -> torch.Tensor:
         """G and F for the cycle consistency loss alone, with dropout."""
-        there_and_back = self.back(self.forth(source[0], self.inner), self.inner)
-        back_and_there = self.forth(self.back(target[0], self.inner), self.inner)
-        each = _cycle(there_and_back, source) + _cycle(back_and_there, target)
+        each = self._turn(target, source, self.inner)[2]
         self.adams["pretraining"].step(each.sum(), [self.settings.rate if one else None for one in self._every(going)])
         return self._each(each.detach()[:, None])
 
@@ -151,10 +149,9 @@ class Training(stacked_training.Stacked):
         """The generators some times, then the discriminators and the classifier, on one pair of batches."""
         every = self._every(rates)
         for _ in range(self.settings.generator_steps):
-            forth, back = self.forth(source[0]), self.back(target[0])
-            cycle = _cycle(self.back(forth), source) + _cycle(self.forth(back), target)
-            fooling = self._say(self.of_target, forth, source[1], self.settings.real)
-            fooling = fooling + self._say(self.of_source, back, target[1], self.settings.real)
+            forth, back, cycle = self._turn(target, source, None)
+            fooling = self._say(self.of_target, (forth, source[1], self.settings.real))
+            fooling = fooling + self._say(self.of_source, (back, target[1], self.settings.real))
             loss = fooling + self.settings.cycle * cycle
             if self.settings.classification:
                 told = self._tell(forth, source[1], draws)
@@ -162,10 +159,8 @@ class Training(stacked_training.Stacked):
             self.adams["generators"].step(loss.sum(), every)
         with torch.no_grad():
             forth, back = self.forth(source[0]), self.back(target[0])
-        telling = self._say(self.of_target, target[0], target[1], self.settings.real)
-        telling = telling + self._say(self.of_target, forth, source[1], 0.0)
-        telling = telling + self._say(self.of_source, source[0], source[1], self.settings.real)
-        telling = telling + self._say(self.of_source, back, target[1], 0.0)
+        telling = self._say(self.of_target, (*target, self.settings.real), (forth, source[1], 0.0))
+        telling = telling + self._say(self.of_source, (*source, self.settings.real), (back, target[1], 0.0))
         self.adams["critics"].step(telling.sum(), every)
         sums = {"cycle": cycle, "generator": fooling, "discriminator": telling}
         if self.settings.classification:
@@ -174,15 +169,41 @@ class Training(stacked_training.Stacked):
             sums["classifier"] = told
         return {curve: self._each(values.detach()[:, None]) for curve, values in sums.items()}
 
-    def _say(self, critic: Perceptrons, vectors: torch.Tensor, there: torch.Tensor, wanted: float) -> torch.Tensor:
-        """Cross-entropy between what a discriminator says and should, in nats; the mean of each batch, (R · C,)."""
-        logits = critic(vectors, self.inner)[:, :, 0]
-        each = functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, wanted), reduction="none")
-        return _mean(each, there)
+    def _turn(
+        self,
+        target: tuple[torch.Tensor, torch.Tensor],
+        source: tuple[torch.Tensor, torch.Tensor],
+        draws: Draws | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """G of the source, F of the target, and the cycle consistency loss (equation 3), (R · C,).
+
+        G takes both of its batches at once: these networks are mostly weights, which are read less often so.
+        """
+        back = self.back(target[0], draws)
+        forth, there_again = self.forth(torch.cat([source[0], back], 1), draws).chunk(2, 1)
+        return forth, back, _cycle(self.back(forth, draws), source) + _cycle(there_again, target)
+
+    def _say(self, critic: Perceptrons, *batches: tuple[torch.Tensor, torch.Tensor, float]) -> torch.Tensor:
+        """Cross-entropy between what a discriminator says and should, in nats; means of each batch, added up, (R · C,).
+
+        Args:
+            critic: the discriminators.
+            batches: vectors, which of them are there, and what is to be said of them.
+        """
+        vectors = batches[0][0] if len(batches) == 1 else torch.cat([batch[0] for batch in batches], 1)
+        said = critic(vectors, self.inner)[:, :, 0].chunk(len(batches), 1)
+        means = [
+            _mean(
+                functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, wanted), reduction="none"),
+                there,
+            )
+            for logits, (_, there, wanted) in zip(said, batches, strict=True)
+        ]
+        return torch.stack(means).sum(0)
 
     def _tell(self, forth: torch.Tensor, there: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Cross-entropy of the classifier on what was turned into each class (equation 4), in nats; (R · C,)."""
-        together = forth.view(len(self.seeds), -1, forth.shape[2])  # all classes of a replica in one batch
+        together = forth.reshape(len(self.seeds), -1, forth.shape[2])  # all classes of a replica in one batch
         logits = self.classifier(together, draws).view(len(forth), forth.shape[1], self.classes)
         label = torch.arange(self.classes, device=self.device).repeat(len(self.seeds))[:, None, None]
         each = -logits.log_softmax(-1).gather(2, label.expand(-1, forth.shape[1], 1))[:, :, 0]
