@@ -43,6 +43,9 @@ tables: $(STAMP) ## the published tables at demo scale, on the stand-ins; Jukebo
 	$(BIN)/augrun table godwin2021_table2 scale=demo
 	$(BIN)/augrun -m experiment=chatziagapi2019_table2 scale=demo
 	$(BIN)/augrun -m experiment=chatziagapi2019_table3 scale=demo
+	$(BIN)/augrun table bao2019_table1 scale=demo
+	@set -e; for table in bao2019_table2 bao2019_table3 latif2020_table1 latif2020_table2 latif2020_table3; do \
+		$(BIN)/augrun -m experiment=$$table scale=demo; done
 
 bench: $(STAMP) ## benchmarks, each a ratio measured side by side
 	$(BIN)/python scripts/bench_features.py
@@ -50,6 +53,7 @@ bench: $(STAMP) ## benchmarks, each a ratio measured side by side
 	$(BIN)/python scripts/bench_samplernn.py --batches 1 64 128
 	$(BIN)/python scripts/bench_training.py
 	$(BIN)/python scripts/bench_augment.py
+	$(BIN)/python scripts/bench_feature_gans.py
 	@if [ -x .venv-ddsp/bin/python ]; then $(BIN)/python scripts/bench_ddsp.py --env .venv-ddsp; \
 	else echo "scripts/bench_ddsp.py: needs Magenta's ddsp beside it; make env-ddsp first"; fi
 

@@ -195,7 +195,6 @@ class Condition(Seeing):
             return
         for cell in waiting:
             self.generated(cell)
-        self.reducers_together()
         for cells in self.groups(waiting):
 
             def fit(jobs: list[Job], cells: Sequence[Cell] = cells) -> None:

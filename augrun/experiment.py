@@ -51,6 +51,7 @@ def run(config: Mapping[str, Any]) -> Path:
     with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:
         if not condition.stage.done:
             condition.fitted_together()
+            condition.reducers_together()
             condition.classified_together()
             for cell in condition.cells:
                 condition.fitted(cell)  # the generator, on the fold's train part

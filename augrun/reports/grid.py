@@ -39,8 +39,7 @@ def table(definition: Definition, results: Mapping[str, Mapping[str, Any]], conf
         if definition.average:
             columns = [_trials(result, definition.metric) for result in cells.values()]
             measured[definition.average] = _summary(_mean(columns), confidence)
-        # Columns differ in their protocol; what they have in common is the table's.
-        condition = {**there[0][1]["condition"], "protocol": definition.name}
+        condition = _common([result["condition"] for _, result in there]) | {"protocol": definition.name}
         rows.append(Row(row.name, condition, measured, {c: row.published.get(c) for c in definition.columns}))
     reference = definition.reference if definition.reference in [row.name for row in rows] else None
     notes = (*provenance(rows, used), f"Metric: {definition.metric}.", *definition.footnotes)
@@ -53,6 +52,13 @@ def table(definition: Definition, results: Mapping[str, Mapping[str, Any]], conf
         notes,
         margin=definition.margin,
     )
+
+
+def _common(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A row's condition: what its cells choose, several choices of a group joined; `none` only where all have none."""
+    keys = dict.fromkeys(key for condition in conditions for key in condition)
+    chosen = {key: list(dict.fromkeys(str(c[key]) for c in conditions if key in c)) for key in keys}
+    return {key: ", ".join([word for word in words if word != "none"] or words) for key, words in chosen.items()}
 
 
 def _trials(result: Mapping[str, Any] | None, metric: str | None) -> np.ndarray | None:

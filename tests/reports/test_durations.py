@@ -292,7 +292,7 @@ def test_a_definition_is_taken_over() -> None:
         (None, "table is missing; it holds kind, columns and rows"),
         ({"kind": "durations"}, "table.columns is missing"),
         (section(rwos=[]), "table.rwos: no such key; did you mean rows?"),
-        (section(kind="duration"), "table.kind: 'duration' is none of durations, samples, results, grid"),
+        (section(kind="duration"), "table.kind: 'duration' is none of durations, samples, features, results, grid"),
         (section(rows=[]), "table.rows: rows must be there, and have names of their own ()"),
         (section(rows=section()["rows"] * 2), "table.rows: rows must be there, and have names of their own (a, a)"),
         (section(rows=["a"]), "table.rows[0] is no mapping; it holds name, overrides and published"),

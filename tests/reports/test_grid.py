@@ -120,3 +120,14 @@ def test_a_wrong_grid_names_the_key(changes: dict[str, Any], message: str | None
     with pytest.raises(AugrunError) as caught:
         Definition.of("t", section)
     assert str(caught.value).startswith(f"conf/experiment/t.yaml: {message or 'table.metric is missing'}")
+
+
+def test_a_row_whose_cells_differ_is_no_reference_and_names_all_it_has() -> None:
+    rows = [{"name": name, "overrides": []} for name in ("one", "other")]
+    definition = Definition.of("t", {**SECTION, "rows": rows, "reference": None})
+    found = {f"{name} / Angry": results("none", [0.4], "angry") for name in ("one", "other")}
+    found |= {f"{name} / Sad": results("copy", [0.5], "sad") for name in ("one", "other")}
+    table = grid.table(definition, found)
+    assert [row.condition["generator"] for row in table.rows] == ["copy", "copy"]
+    assert table.rows[0].condition["protocol"] == "t" and table.rows[0].condition["dataset"] == "iemocap"
+    assert [table.difference(row, column) for row in table.rows for column in table.columns] == [None] * 6
