@@ -34,19 +34,7 @@ class Condition(Seeing):
         Raises:
             RequestError: something is missing, or the corpus has no sound for a generator that wants it.
         """
-        spectra = self.corpus.clips["path"].str.endswith(".npy").sum()
-        if spectra and self.domain == "waveform":
-            raise RequestError(
-                f"generator={self.names['generator']} works on sound, but {spectra} of {len(self.corpus)} clips of "
-                f"{self.recordings.root()} are spectrograms (.npy); give a dataset.root that has the audio"
-            )
-        if spectra and self.normalise is not None:
-            raise RequestError(
-                f"representation={self.names['representation']} wants sound, but {spectra} of {len(self.corpus)} clips "
-                f"of {self.recordings.root()} are spectrograms (.npy); give a dataset.root that has the audio"
-            )
-        if spectra:
-            build(self.representation).check_official()
+        self._check_sound()
         asked: dict[str, list[Stage | None]] = {
             "reducer": [cell.reducer for cell in self.cells],
             "generator": [cell.generator or cell.samples for cell in self.cells],
@@ -60,6 +48,22 @@ class Condition(Seeing):
                 for component in parts:
                     if hasattr(component, "check"):
                         component.check()
+
+    def _check_sound(self) -> None:
+        """Spectrograms on disk serve those alone who look at spectrograms."""
+        vectors, roles = self.normalise is not None, self.recordings.roles
+        for role in (role for role in roles if role in ("dataset", "source") or (role == "target" and vectors)):
+            corpus = self.recordings.corpus(role)
+            spectra = int(corpus.clips["path"].str.endswith(".npy").sum())
+            if spectra and (vectors or self.domain == "waveform"):
+                who = f"generator={self.names['generator']} works on"
+                who = f"representation={self.names['representation']} wants" if vectors else who
+                raise RequestError(
+                    f"{who} sound, but {spectra} of {len(corpus)} clips of {self.recordings.root(role)} are "
+                    f"spectrograms (.npy); give a {role}.root that has the audio"
+                )
+            if spectra:
+                build(self.representation).check_official()
 
     def fitted_together(self) -> None:
         """Trains the generators of all folds (and trials) at once, where they can be; `fitted` then finds them."""

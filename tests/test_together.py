@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 
 from augrun import experiment
 from augrun.condition import Condition
+from augrun.errors import RequestError
 from tests.test_leakage import condition, write
 
 pytest.importorskip("opensmile", reason="openSMILE is not installed: pip install 'augrun[functionals]'")
@@ -169,6 +172,29 @@ def test_spectrograms_are_left_alone_and_scales_are_part_of_the_fingerprint(corp
     assert plain[0].cells[0].classifier.fingerprint == plain[1].cells[0].classifier.fingerprint
     lowest = second.training_set(second.cells[0]).features.rows()
     assert lowest.min() == 0.0 and lowest.max() == 1.0
+
+
+def test_a_source_of_spectrograms_is_refused_before_any_work(corpus: Path, tmp_path: Path) -> None:
+    whole = through(corpus, corpus, tmp_path, "cyclegan")
+    clips = whole.recordings.corpus("source").clips
+    spectra = clips.assign(path=[str(Path(path).with_suffix(".npy")) for path in clips["path"]])
+    whole.recordings._read["source"] = replace(whole.recordings.corpus("source"), clips=spectra)
+    said = (
+        rf"representation=is10 wants sound, but {len(clips)} of {len(clips)} clips of .* are spectrograms \(\.npy\); "
+    )
+    with pytest.raises(RequestError, match=said + r"give a source\.root that has the audio"):
+        whole.check_components()
+    assert not whole.store.computed
+
+
+def test_functionals_without_opensmile_are_refused_before_any_work(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    config = of(corpus, tmp_path).config
+    with pytest.raises(RequestError, match=r"functionals IS10 need openSMILE; pip install 'augrun\[functionals\]'"):
+        experiment.run(config)
+    assert not list((tmp_path / "store").glob("features/*"))
 
 
 REDUCERS = {

@@ -81,19 +81,24 @@ class Autoencoder(Reducer):
             (job.folder / HISTORY).write_text(json.dumps(curves, indent=1))
             parts = {name: replica(state, number, f"{name}.layers.") for name in ("encoder", "decoder")}
             fresh = job.folder / f".{MODEL}.new"
-            torch.save({"widths": training.widths, **parts}, fresh)
+            centre = torch.from_numpy(training.centres[number])
+            torch.save({"widths": training.widths, "centre": centre, **parts}, fresh)
             os.replace(fresh, job.folder / MODEL)
         shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
     def transform(self, features: Features, fitted: Path, job: Job) -> Features:
         """See `Reducer.transform`."""
         model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
-        codes = encode(features.rows(), model["widths"], model["encoder"], 0.0, job.hardware)
+        rows = features.rows() - model["centre"].numpy()
+        codes = encode(rows, model["widths"], model["encoder"], 0.0, job.hardware)
         return Features.from_rows(codes, np.ones(len(codes), dtype=np.int64))
 
 
 class Training(stacked_training.Stacked):
-    """R autoencoders and their vectors on the device.
+    """R autoencoders and their vectors on the device, the mean of each one's taken off.
+
+    Vectors may be on any scale: with inputs of one sign, as min–max normalisation leaves them, all weights of a unit
+    would be pulled one way at first.
 
     Args:
         settings: of the networks.
@@ -116,8 +121,11 @@ class Training(stacked_training.Stacked):
         self.both = self.adam.module  # whose moments are kept with all else
         firsts, places = stacked_training.distinct(train)
         begins = np.cumsum([0, *(sizes[first] for first in firsts)])[places]
-        rows = stacked_training.joined([train[first].features.rows() for first in firsts])
-        self.register_buffer("vectors", rows, persistent=False)
+        rows = [train[first].features.rows() for first in firsts]
+        centres = [part.mean(axis=0) for part in rows]
+        self.centres = [centres[place] for place in places]
+        rows = [part - centre for part, centre in zip(rows, centres, strict=True)]
+        self.register_buffer("vectors", stacked_training.joined(rows), persistent=False)
         self.register_buffer("first", torch.from_numpy(begins)[:, None], persistent=False)
 
     def one(
