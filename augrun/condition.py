@@ -35,6 +35,7 @@ class Condition(Seeing):
             RequestError: something is missing, or the corpus has no sound for a generator that wants it.
         """
         self._check_sound()
+        self._check_folds()
         asked: dict[str, list[Stage | None]] = {
             "reducer": [cell.reducer for cell in self.cells],
             "generator": [cell.generator or cell.samples for cell in self.cells],
@@ -48,6 +49,16 @@ class Condition(Seeing):
                 for component in parts:
                     if hasattr(component, "check"):
                         component.check()
+
+    def _check_folds(self) -> None:
+        """Lets reducer and classifier look at the folds' parts, where they have work to do."""
+        for group in ("reducer", "classifier"):
+            component = build(self.config[group])
+            if hasattr(component, "check_fold"):
+                for cell in self.cells:
+                    stage = cell.reducer if group == "reducer" else cell.classifier
+                    if stage is not None and not stage.done:
+                        component.check_fold(cell.fold, build(self.representation).bands)
 
     def _check_sound(self) -> None:
         """Spectrograms on disk serve those alone who look at spectrograms."""
@@ -71,7 +82,7 @@ class Condition(Seeing):
             return
         # Trials share their fold's generator, where it is not trained anew for each.
         waiting = [cell for cell in self.cells if cell.generator and not cell.generator.done]
-        cells = list({cell.generator.fingerprint: cell for cell in waiting if cell.generator}.values())
+        cells = list({cell.generator.fingerprint: cell for cell in waiting[::-1] if cell.generator}.values())[::-1]
         for group in self.groups(cells):
 
             def fit(jobs: list[Job], group: Sequence[Cell] = group) -> None:
@@ -199,7 +210,7 @@ class Condition(Seeing):
             return
         for cell in waiting:
             self.generated(cell)
-        for cells in self.groups(waiting):
+        for cells in self.groups(waiting, self._bytes_of):
 
             def fit(jobs: list[Job], cells: Sequence[Cell] = cells) -> None:
                 sets: dict[str, Any] = {}
@@ -209,6 +220,12 @@ class Condition(Seeing):
                 build(self.config["classifier"]).fit_together([sets[self._fed(cell)] for cell in cells], jobs)
 
             self._at_once("classifier", [cell.classifier for cell in cells], fit, cells)
+
+    def _bytes_of(self, cell: Cell) -> int:
+        """Memory of a cell's training set, if no other cell had the same, about."""
+        made = cell.samples.manifest["summary"]["clips"] if cell.samples else 0
+        vectors = len(cell.fold.train) * (1 + self.mixup.ratio) + made
+        return int(4 * vectors * build(self.representation).bands)
 
     def _fed(self, cell: Cell) -> str:
         """What a cell's classifier is trained on, in a word."""

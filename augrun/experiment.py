@@ -43,9 +43,7 @@ def run(config: Mapping[str, Any]) -> Path:
     recorder = open_recorder(config)
     announce(condition)
     if not condition.stage.done:
-        condition.check_components(
-            "generator", "classifier"
-        )  # before the baseline: what cannot work is refused before hours of work
+        condition.check_components()  # before the baseline: what cannot work is refused before hours of work
     reference = run(condition.baseline.config) if condition.baseline else None
 
     with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:

@@ -6,14 +6,16 @@ and what is done already is found, before anything heavy is imported. `augrun.co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
 
 from augrun import schema
 from augrun.code import code_digest, describe
+from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import Corpus
+from augrun.errors import AugrunError
 from augrun.evaluation.results import trial_seed
 from augrun.features.mixup import Mixup
 from augrun.features.normalise import Normalise
@@ -97,7 +99,27 @@ class Plan:
         for fold in folds:  # what cannot be voted on is refused before any work
             fold.validation.by_utterance()
             fold.test.by_utterance()
+        self._check_apart(folds)
         return folds
+
+    def _check_apart(self, folds: Sequence[Fold]) -> None:
+        """What a generator gets of other corpora must not be what is selected or judged on.
+
+        Raises:
+            AugrunError: it is.
+        """
+        generator = self.config["generator"].get("name")
+        for role, corpus in self.others("generator").items():
+            known = {column: set(corpus.clips[column]) for column in ("path", "digest")}
+            for fold, part in ((fold, part) for fold in folds for part in ("validation", "test")):
+                clips = getattr(fold, part).clips
+                both = clips[clips["path"].isin(known["path"]) | clips["digest"].isin(known["digest"])]
+                if len(both):
+                    raise AugrunError(
+                        f"{role}: {len(both):,} {part} clips of fold {fold.name} are in {corpus.name} as well "
+                        f"({first_few(both['clip_id'])}), and generator={generator} would learn from them; give "
+                        f"another dataset@{role}= or {role}.root="
+                    )
 
     def others(self, group: str) -> dict[str, Corpus]:
         """The corpora in other roles that a component uses."""
@@ -115,6 +137,8 @@ class Plan:
             names["dataset"] += f"_to_{self.tested.name}"
         if self.reduces:
             names["reducer"] = str(self.config["reducer"].get("name"))
+        if self.mixup.ratio:
+            names["mixup"] = f"{self.mixup.ratio:g}"
         return {**names, "scale": self.config["scale"], "data": self._data}
 
     @property
@@ -189,6 +213,7 @@ class Plan:
             samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
         composition = self.config["policy"].get("composition", "both")
         trained_on = {"train": self.thinned(fold, seed).digest} if self.thins else {}
+        trained_on |= {"scaled_by": fold.train.digest} if self.thins and self._scaled else {}
         seen = {"representation": self._seen, **self._scaled}
         reducer = self._reducer({"train": fold.train.digest} | trained_on, seen, seed) if self.reduces else None
         fed = recorded | trained_on | ({"samples": samples.fingerprint} if samples else {})
@@ -373,6 +398,7 @@ class Plan:
     def title(self) -> str:
         """The condition in one word a group."""
         words = [self.names[group] for group in (*CONDITION[:4], "reducer") if group in self.names]
+        words += [f"mixup_{self.names['mixup']}"] if "mixup" in self.names else []
         # A simulated imbalance is another experiment on the same corpus.
         return "/".join([*words, self.names["protocol"]] if self.config["protocol"].get("minority") else words)
 

@@ -20,6 +20,9 @@ from augrun.plan import Cell, Plan
 from augrun.recordings import build
 from augrun.stages import Stage
 
+#: Of the training sets of networks that are trained as one: they lie on the device, and in memory before that.
+AT_ONCE_BYTES = 8 << 30
+
 
 class Seeing(Plan):
     """A plan whose clips can be looked at."""
@@ -117,7 +120,7 @@ class Seeing(Plan):
         if not self._constant("reducer", "together"):
             return
         waiting = [cell for cell in self.cells if cell.reducer and not cell.reducer.done]
-        cells = list({cell.reducer.fingerprint: cell for cell in waiting if cell.reducer}.values())
+        cells = list({cell.reducer.fingerprint: cell for cell in waiting[::-1] if cell.reducer}.values())[::-1]
         for group in self.groups(cells):
 
             def fit(jobs: list[Job], group: Sequence[Cell] = group) -> None:
@@ -146,10 +149,22 @@ class Seeing(Plan):
         """Recorded clips of the training set as the classifier sees them, with their mixtures."""
         return self.reduced(cell, self.mixup.of(self.scaled(cell, part, self.recorded(part)[0]), cell.seed))
 
-    def groups(self, cells: Sequence[Cell]) -> list[Sequence[Cell]]:
-        """Cells whose networks are trained as one; none where there is one alone."""
-        size = self.hardware.at_once
-        groups = [cells[at : at + size] for at in range(0, len(cells), size)]
+    def groups(self, cells: Sequence[Cell], bytes_of: Callable[[Cell], int] = lambda _: 0) -> list[list[Cell]]:
+        """Cells whose networks are trained as one; none where there is one alone.
+
+        Args:
+            cells: all that are to be trained.
+            bytes_of: memory of what a cell's network is trained on, of which a group has `AT_ONCE_BYTES` at most.
+        """
+        groups: list[list[Cell]] = []
+        taken = 0
+        for cell in cells:
+            size = bytes_of(cell)
+            if not groups or len(groups[-1]) == self.hardware.at_once or taken + size > AT_ONCE_BYTES:
+                groups.append([])
+                taken = 0
+            groups[-1].append(cell)
+            taken += size
         return [group for group in groups if len(group) > 1]
 
     def _at_once(self, what: str, stages: list[Stage], fit: Callable[[list[Job]], None], cells: Sequence[Cell]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pytorch_lightning as pl
@@ -125,7 +125,24 @@ def history(module: Stacked, state: Mapping[str, torch.Tensor], number: int) -> 
 
 def joined(parts: Sequence[np.ndarray]) -> torch.Tensor:
     """Rows of all parts, one after the other, float32."""
-    return torch.from_numpy(np.concatenate(parts).astype(np.float32, copy=False))
+    return filled(sum(map(len, parts)), parts)
+
+
+def filled(count: int, parts: Iterable[np.ndarray]) -> torch.Tensor:
+    """The same of parts that are made as they are asked for, so that none lies in memory twice.
+
+    Args:
+        count: rows of all parts.
+        parts: float32, shape (rows, bands).
+    """
+    rows: np.ndarray | None = None
+    at = 0
+    for part in parts:
+        rows = np.empty((count, *part.shape[1:]), dtype=np.float32) if rows is None else rows
+        rows[at : at + len(part)] = part
+        at += len(part)
+    assert rows is not None and at == count
+    return torch.from_numpy(rows)
 
 
 def distinct(parts: Sequence[object]) -> tuple[list[int], list[int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ def make(name: str, overrides: Sequence[str], form: str, out: Path | None, confi
     definition, usual = define(name, overrides, config_dir)
     if definition.kind in SWEPT:
         raise RequestError(f"{name}: its rows are runs; augrun -m experiment={name} runs them and prints the table")
-    rows, values = rows_of(definition, overrides)
+    if definition.kind == "features":
+        rows, values = _on_one(definition, overrides, config_dir)
+    else:
+        rows, values = rows_of(definition, overrides)
     folder, pictures, problems = out or usual, [], []
     if definition.kind == "durations":
         pictures = durations.write(definition, [_measured(row, name, values, config_dir) for row in rows], folder)
@@ -87,6 +91,22 @@ def rows_of(definition: Definition, overrides: Sequence[str]) -> tuple[list[RowD
         known = [row for row in definition.rows if f"dataset={dataset}" in row.overrides]
         rows += known or _rows_on(dataset, definition)
     return rows, rest
+
+
+def _on_one(
+    definition: Definition, overrides: Sequence[str], config_dir: Path | None
+) -> tuple[list[RowDefinition], list[str]]:
+    """The table's rows on the corpus that is named; published values stand beside the table's own corpus alone.
+
+    Raises:
+        RequestError: several are named.
+    """
+    named = [word.removeprefix("dataset=") for word in overrides if word.startswith("dataset=")]
+    if named and "," in named[-1]:
+        raise RequestError(f"{definition.name}: one corpus at a time; {named[-1]} are several")
+    own = compose([f"experiment={definition.name}"], config_dir)["dataset"]["name"]
+    keep = not named or named[-1] == own
+    return [row if keep else replace(row, published={}) for row in definition.rows], list(overrides)
 
 
 def _rows_on(dataset: str, definition: Definition) -> list[RowDefinition]:

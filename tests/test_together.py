@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from augrun import experiment
 from augrun.condition import Condition
-from augrun.errors import RequestError
+from augrun.errors import AugrunError, RequestError
 from tests.test_leakage import condition, write
 
 pytest.importorskip("opensmile", reason="openSMILE is not installed: pip install 'augrun[functionals]'")
@@ -175,7 +176,7 @@ def test_spectrograms_are_left_alone_and_scales_are_part_of_the_fingerprint(corp
 
 
 def test_a_source_of_spectrograms_is_refused_before_any_work(corpus: Path, tmp_path: Path) -> None:
-    whole = through(corpus, corpus, tmp_path, "cyclegan")
+    whole = through(corpus, write(tmp_path / "source", 9), tmp_path, "cyclegan")
     clips = whole.recordings.corpus("source").clips
     spectra = clips.assign(path=[str(Path(path).with_suffix(".npy")) for path in clips["path"]])
     whole.recordings._read["source"] = replace(whole.recordings.corpus("source"), clips=spectra)
@@ -185,6 +186,46 @@ def test_a_source_of_spectrograms_is_refused_before_any_work(corpus: Path, tmp_p
     with pytest.raises(RequestError, match=said + r"give a source\.root that has the audio"):
         whole.check_components()
     assert not whole.store.computed
+
+
+def test_a_source_that_holds_the_test_clips_is_refused(corpus: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(corpus, tmp_path / "copied")  # other paths, the same sounds
+    for source in (corpus, copied):
+        whole = through(corpus, source, tmp_path, "cyclegan")
+        said = (
+            r"source: \d+ validation clips of fold session1 are in talks as well .* generator=cyclegan would learn from"
+        )
+        with pytest.raises(AugrunError, match=said):
+            _ = whole.folds
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["classifier=svm", "protocol=loso", "protocol.validation=none"], "svm chooses C and γ on the validation part"),
+        (["reducer=pca", "reducer.dimensions=900"], r"pca: 900 dimensions want as many train vectors .*there are \d+ "),
+        (["reducer=smacof_mds", "reducer.dimensions=900"], "smacof_mds: 900 dimensions want as many train vectors"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_before_any_work(
+    corpus: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    base = [word for word in DNN if not word.startswith(("protocol", "classifier") if "svm" in words[0] else "-")]
+    left = ("generator", "policy", "classifier", "representation", "trials", "protocol")
+    whole = condition(corpus, tmp_path, *base, *words, without=left)
+    with pytest.raises(AugrunError, match=message):
+        experiment.run(whole.config)
+    assert {path.name for path in (tmp_path / "store").iterdir()} <= {"index", "locks"}
+
+
+def test_groups_are_bounded_in_number_and_in_memory(corpus: Path, tmp_path: Path) -> None:
+    whole = of(corpus, tmp_path, "trainer.at_once=3")
+    cells = whole.cells
+    assert len(cells) == 4 and [len(group) for group in whole.groups(cells)] == [3]  # one alone is no group
+    sizes = dict(zip(map(id, cells), (3, 4, 3, 2), strict=True))
+    grouped = whole.groups(cells, lambda cell: sizes[id(cell)] << 30)
+    assert grouped == [cells[:2], cells[2:]]  # 8 GiB each at most
+    assert whole._bytes_of(cells[0]) == 4 * 1582 * len(cells[0].fold.train)
 
 
 def test_functionals_without_opensmile_are_refused_before_any_work(
@@ -214,7 +255,7 @@ def test_reducers_learn_from_the_train_part_and_its_mixtures_alone(name: str, tm
     seen = {}
     for kind, poisoned in (("clean", None), ("poisoned", "1")):
         whole = condition(write(tmp_path / kind, 0, poisoned), tmp_path / f"{kind}-out", *words, without=LEFT_OUT)
-        assert whole.names["reducer"] == name and whole.title.endswith(f"/dnn/{name}")
+        assert whole.names["reducer"] == name and whole.title.endswith(f"/dnn/{name}/mixup_0.5")
         whole.classified_together()
         first, second = whole.cells[:2]
         train = whole.training_set(first)

@@ -47,6 +47,7 @@ class Classifier:
     Class attributes:
         domain: what it takes: `waveform`, `logmel` or `functionals`.
         together: whether several are trained at once, by `fit_together(train, jobs)`, each as `fit` would alone.
+        check_fold: where there is such a method, `check_fold(fold, bands)` refuses what `fit` could not do.
         version: bumped by hand when the meaning of stored results changes without a code change.
     """
 

@@ -123,7 +123,8 @@ class Training(stacked_training.Stacked):
         self.adam = Adam(self.network)
         firsts, places = stacked_training.distinct(train)
         begins = np.cumsum([0, *(sizes[first] for first in firsts)])[places]
-        rows = stacked_training.joined([train[first].features.rows() for first in firsts])
+        count = sum(sizes[first] for first in firsts)
+        rows = stacked_training.filled(count, (train[first].features.rows() for first in firsts))
         self.register_buffer("vectors", rows, persistent=False)
         self.register_buffer(
             "targets", stacked_training.joined([train[first].targets for first in firsts]), persistent=False

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -28,7 +28,15 @@ from augrun.job import Job
 if TYPE_CHECKING:
     from sklearn.svm import SVC
 
+    from augrun.protocols.base import Fold
+
 log = logging.getLogger(__name__)
+
+SEVERAL = "svm takes clips of one class each, and these carry several; choose another classifier"
+NO_CHOICE = (
+    "svm chooses C and γ on the validation part, and there is none. Give the protocol one "
+    "(protocol.validation), or one value each (classifier.costs=[1.0] classifier.gammas=[0.1])."
+)
 
 MODEL, HISTORY, GRID = "model.joblib", "history.json", "grid.json"
 
@@ -44,6 +52,7 @@ class SVM(Classifier):
         class_weight: `balanced` weighs classes by one over their number, `none` leaves clips alike.
         soft_labels: what becomes of an example that is partly of one class and partly of another: one of each, with its
             share as weight (`weighted`); one of the class with the larger share (`argmax`); or nothing (`unmixed`).
+            A mixture of two examples of one class is one of that class in any case.
     """
 
     costs: Sequence[Annotated[float, "(0, inf)"]] = field(default_factory=lambda: [0.1, 1.0, 10.0, 100.0])
@@ -70,6 +79,8 @@ class SVM(Classifier):
             return
         self._check(train, validation)
         rows, labels, weights = hard(train.targets, self.soft_labels)
+        if self.class_weight == "balanced":
+            weights = balanced(labels, weights)
         vectors = train.features.rows()
         unit = 1.0 / (vectors.shape[1] * max(float(vectors.var(dtype=np.float64)), np.finfo(np.float32).tiny))
         vectors = vectors[rows]
@@ -119,23 +130,42 @@ class SVM(Classifier):
     def _machine(self, pair: tuple[float, float], unit: float) -> SVC:
         from sklearn.svm import SVC
 
-        weight: Any = None if self.class_weight == "none" else self.class_weight
         # Without break_ties a clip's class could be another than that of its largest decision value.
-        return SVC(C=pair[0], gamma=pair[1] * unit, class_weight=weight, break_ties=True, decision_function_shape="ovr")
+        return SVC(C=pair[0], gamma=pair[1] * unit, break_ties=True, decision_function_shape="ovr")
+
+    def check_fold(self, fold: Fold, bands: int) -> None:
+        """Refuses before any work what `fit` could not do.
+
+        Raises:
+            AugrunError: see `fit`.
+        """
+        if fold.train.label_set.multilabel:
+            raise AugrunError(SEVERAL)
+        if not len(fold.validation) and len(self.costs) * len(self.gammas) > 1:
+            raise AugrunError(NO_CHOICE)
 
     def _check(self, train: Examples, validation: Examples) -> None:
         if train.multilabel:
-            raise AugrunError("svm takes clips of one class each, and these carry several; choose another classifier")
+            raise AugrunError(SEVERAL)
         if len(np.unique(train.targets.argmax(axis=1))) < 2:
             raise AugrunError(
                 f"all {len(train)} training clips carry the same class, so there is nothing to tell apart. "
                 "Check dataset.labels and policy.composition."
             )
         if not len(validation) and len(self.costs) * len(self.gammas) > 1:
-            raise AugrunError(
-                "svm chooses C and γ on the validation part, and there is none. Give the protocol one "
-                "(protocol.validation), or one value each (classifier.costs=[1.0] classifier.gammas=[0.1])."
-            )
+            raise AugrunError(NO_CHOICE)
+
+
+def balanced(labels: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Weights under which every class weighs as much as any other; scikit-learn's own counts examples, not weights.
+
+    Args:
+        labels: the class of each example.
+        weights: the weight of each; None where all weigh the same.
+    """
+    own = np.ones(len(labels)) if weights is None else weights
+    masses = np.bincount(labels, weights=own)
+    return own * (own.sum() / np.count_nonzero(masses)) / masses[labels]
 
 
 def hard(targets: np.ndarray, soft_labels: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

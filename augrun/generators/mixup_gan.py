@@ -11,9 +11,6 @@ A sample is G(E(x)) of a recorded train vector x and carries its class; there is
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +28,6 @@ from augrun.job import Job
 if TYPE_CHECKING:
     from augrun.classifiers.base import Examples
 
-MODEL, HISTORY = "model.pt", "history.json"
-FIT = "fit"  # the folder of the checkpoints
-PRETRAINED = ("epoch", "train/reconstruction")  # what there is to say of a pass of pretraining
 _AT_ONCE = 1024
 
 
@@ -84,34 +78,16 @@ class MixupGAN(Generator):
         Raises:
             AugrunError: there is nothing to learn from.
         """
+        from augrun.generators.mixup_gan_training import MODEL
+
         if not (job.folder / MODEL).exists():
             self.fit_together([train], [job])
 
     def fit_together(self, train: Sequence[Examples], jobs: Sequence[Job]) -> None:
         """Trains one for each train part, all at once; see `augrun.classifiers.dnn.DNN.fit_together`."""
-        import torch
+        from augrun.generators import mixup_gan_training
 
-        from augrun import stacked_training
-        from augrun.generators.mixup_gan_training import Training
-        from augrun.stacked import replica
-
-        for part in train:
-            if len(part) < 2:
-                raise AugrunError(f"mixup_gan learns from two clips at least, and the train part has {len(part)}")
-        training = Training(self, train, [job.seed for job in jobs])
-        state = stacked_training.train(training, jobs[0].within(FIT, title=jobs[0].title or "mixup_gan"))
-        for number, job in enumerate(jobs):
-            curves = [
-                entry if entry["epoch"] > self.pretraining else {key: entry[key] for key in PRETRAINED}
-                for entry in stacked_training.history(training, state, number)
-            ]
-            (job.folder / HISTORY).write_text(json.dumps(curves, indent=1))
-            parts = {name: replica(state, number, f"{name}.layers.") for name in ("encoder", "generator")}
-            span = {edge: torch.from_numpy(getattr(training.spans[number], edge)) for edge in ("low", "high")}
-            fresh = job.folder / f".{MODEL}.new"
-            torch.save({"widths": training.widths, **parts, **span}, fresh)
-            os.replace(fresh, job.folder / MODEL)
-        shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
+        mixup_gan_training.train(self, train, jobs)
 
     def generate(
         self,
@@ -133,6 +109,7 @@ class MixupGAN(Generator):
         import torch
 
         from augrun.devices import device
+        from augrun.generators.mixup_gan_training import MODEL
         from augrun.stacked import Draws, Perceptrons
 
         assert fitted is not None and primes is not None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,12 +15,69 @@ from torch.nn import functional
 
 from augrun import stacked_training
 from augrun.classifiers.base import Examples
+from augrun.errors import AugrunError
 from augrun.features.mixup import mixtures
 from augrun.features.span import Span
-from augrun.stacked import Adam, Draws, Perceptrons
+from augrun.job import Job
+from augrun.stacked import Adam, Draws, Perceptrons, replica
 
-if TYPE_CHECKING:
-    from augrun.generators.mixup_gan import MixupGAN
+MODEL, HISTORY = "model.pt", "history.json"
+FIT = "fit"  # the folder of the checkpoints
+PRETRAINED = ("epoch", "train/reconstruction")  # what there is to say of a pass of pretraining
+
+
+class Settings(Protocol):
+    """What the training wants to know; `augrun.generators.mixup_gan.MixupGAN` says what each is."""
+
+    @property
+    def hidden(self) -> Sequence[int]: ...
+    @property
+    def code(self) -> int: ...
+    @property
+    def critic(self) -> Sequence[int]: ...
+    @property
+    def slope(self) -> float: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def ratio(self) -> float: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def pretraining(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def autoencoder_rate(self) -> float: ...
+    @property
+    def rate(self) -> float: ...
+
+
+def train(settings: Settings, parts: Sequence[Examples], jobs: Sequence[Job]) -> None:
+    """Trains one GAN for each train part, all at once; leaves `model.pt` and `history.json` in each job's folder.
+
+    Raises:
+        AugrunError: there is nothing to learn from.
+    """
+    for part in parts:
+        if len(part) < 2:
+            raise AugrunError(f"mixup_gan learns from two clips at least, and the train part has {len(part)}")
+    training = Training(settings, parts, [job.seed for job in jobs])
+    state = stacked_training.train(training, jobs[0].within(FIT, title=jobs[0].title or "mixup_gan"))
+    for number, job in enumerate(jobs):
+        curves = [
+            entry if entry["epoch"] > settings.pretraining else {key: entry[key] for key in PRETRAINED}
+            for entry in stacked_training.history(training, state, number)
+        ]
+        (job.folder / HISTORY).write_text(json.dumps(curves, indent=1))
+        networks = {name: replica(state, number, f"{name}.layers.") for name in ("encoder", "generator")}
+        span = {edge: torch.from_numpy(getattr(training.spans[number], edge)) for edge in ("low", "high")}
+        fresh = job.folder / f".{MODEL}.new"
+        torch.save({"widths": training.widths, **networks, **span}, fresh)
+        os.replace(fresh, job.folder / MODEL)
+    shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
 
 class Training(stacked_training.Stacked):
@@ -34,7 +94,7 @@ class Training(stacked_training.Stacked):
     right: torch.Tensor
     share: torch.Tensor
 
-    def __init__(self, settings: MixupGAN, train: Sequence[Examples], seeds: Sequence[int]) -> None:
+    def __init__(self, settings: Settings, train: Sequence[Examples], seeds: Sequence[int]) -> None:
         mixed = [round(settings.ratio * len(part)) for part in train]
         sizes = [len(part) + more for part, more in zip(train, mixed, strict=True)]
         epochs = settings.pretraining + settings.epochs

@@ -23,6 +23,7 @@ class Reducer:
         reduces: whether it does anything.
         seeded: whether what it learns depends on its seed, mixtures aside.
         together: whether several are trained at once, by `fit_together(train, jobs, mixup)`, each as `fit` would alone.
+        check_fold: where there is such a method, `check_fold(fold, bands)` refuses what `fit` could not do.
         version: bumped by hand when the meaning of stored results changes without a code change.
 
     Attributes:
@@ -36,6 +37,8 @@ class Reducer:
 
     def fit(self, train: Examples, job: Job, mixup: Mixup) -> None:
         """Learns from the train part; leaves in `job.folder` what `transform` needs.
+
+        Where samples stand in for recordings (policy=balance_replace), the classifier is trained on fewer of these.
 
         Args:
             train: the recorded vectors, none of them mixed.

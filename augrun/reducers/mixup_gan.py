@@ -7,8 +7,9 @@ classifier".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from augrun.job import Job
 from augrun.reducers.base import Reducer
 
 if TYPE_CHECKING:
-    from augrun.generators.mixup_gan import MixupGAN
+    from augrun.generators.mixup_gan_training import Settings
 
 MODEL = "model.pt"  # as the GAN calls it
 
@@ -60,24 +61,9 @@ class MixupGANEncoder(Reducer):
     autoencoder_rate: Annotated[float, "(0, inf)"] = 2e-4
     rate: Annotated[float, "(0, inf)"] = 2e-4
 
-    def gan(self, mixup: Mixup) -> MixupGAN:
-        """The GAN whose encoder this is."""
-        from augrun.generators.mixup_gan import MixupGAN
-
-        return MixupGAN(
-            hidden=self.hidden,
-            code=self.dimensions,
-            critic=self.critic,
-            slope=self.slope,
-            dropout=self.dropout,
-            ratio=mixup.ratio,
-            alpha=mixup.alpha,
-            batch_size=self.batch_size,
-            pretraining=self.pretraining,
-            epochs=self.epochs,
-            autoencoder_rate=self.autoencoder_rate,
-            rate=self.rate,
-        )
+    def gan(self, mixup: Mixup) -> Settings:
+        """The settings of the GAN whose encoder this is."""
+        return SimpleNamespace(**asdict(self), code=self.dimensions, ratio=mixup.ratio, alpha=mixup.alpha)
 
     def fit(self, train: Examples, job: Job, mixup: Mixup) -> None:
         """Trains the GAN; leaves what it leaves, `model.pt` and `history.json`.
@@ -90,7 +76,9 @@ class MixupGANEncoder(Reducer):
 
     def fit_together(self, train: Sequence[Examples], jobs: Sequence[Job], mixup: Mixup) -> None:
         """Trains one for each train part, all at once; see `augrun.classifiers.dnn.DNN.fit_together`."""
-        self.gan(mixup).fit_together(train, jobs)
+        from augrun.generators import mixup_gan_training
+
+        mixup_gan_training.train(self.gan(mixup), train, jobs)
 
     def transform(self, features: Features, fitted: Path, job: Job) -> Features:
         """See `Reducer.transform`."""

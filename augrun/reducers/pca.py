@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from augrun.features.cache import Features
 from augrun.features.mixup import Mixup
 from augrun.job import Job
 from augrun.reducers.base import Reducer
+
+if TYPE_CHECKING:
+    from augrun.protocols.base import Fold
 
 MODEL = "model.npz"
 _AT_ONCE = 1024  # vectors that are taken into double precision
@@ -35,6 +38,14 @@ class PCA(Reducer):
     version: ClassVar[int] = 1
 
     dimensions: Annotated[int, "[1, inf)"] = 25
+
+    def check_fold(self, fold: Fold, bands: int) -> None:
+        """Refuses before any work what `fit` could not do.
+
+        Raises:
+            AugrunError: there are fewer vectors or functionals than dimensions.
+        """
+        enough((len(fold.train), bands), self.dimensions, "pca")
 
     def fit(self, train: Examples, job: Job, mixup: Mixup) -> None:
         """Leaves mean and directions in `model.npz`.
@@ -71,15 +82,24 @@ def principal(vectors: np.ndarray, dimensions: int, name: str) -> tuple[np.ndarr
     """
     from sklearn import decomposition
 
-    if dimensions > min(vectors.shape):
-        raise AugrunError(
-            f"{name}: {dimensions} dimensions want as many train vectors and functionals at least, and there are "
-            f"{len(vectors)} vectors of {vectors.shape[1]}. Choose a smaller reducer.dimensions, or give the protocol "
-            "more train clips."
-        )
+    enough(vectors.shape, dimensions, name)
     with np.errstate(divide="ignore", invalid="ignore"):  # the shares of a variance of zero, which nobody asked for
         fitted = decomposition.PCA(dimensions, svd_solver="full").fit(vectors.astype(np.float64))
     return fitted.mean_, fitted.components_
+
+
+def enough(shape: tuple[int, ...], dimensions: int, name: str) -> None:
+    """Whether vectors, shape (vectors, bands), have so many directions.
+
+    Raises:
+        AugrunError: they have fewer.
+    """
+    if dimensions > min(shape):
+        raise AugrunError(
+            f"{name}: {dimensions} dimensions want as many train vectors and functionals at least, and there are "
+            f"{shape[0]} vectors of {shape[1]}. Choose a smaller reducer.dimensions, or give the protocol more train "
+            "clips."
+        )
 
 
 def project(vectors: np.ndarray, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -28,7 +28,10 @@ from augrun.features.cache import Features
 from augrun.features.mixup import Mixup
 from augrun.job import Job
 from augrun.reducers.base import Reducer
-from augrun.reducers.pca import principal, project, save
+from augrun.reducers.pca import enough, principal, project, save
+
+if TYPE_CHECKING:
+    from augrun.protocols.base import Fold
 
 MODEL, STRESS = "model.npz", "stress.json"
 
@@ -61,6 +64,14 @@ class SmacofMDS(Reducer):
     tolerance: Annotated[float, "[0, 1)"] = 1e-6
     place_iterations: Annotated[int, "[1, inf)"] = 100
     place_tolerance: Annotated[float, "[0, 1)"] = 1e-8
+
+    def check_fold(self, fold: Fold, bands: int) -> None:
+        """Refuses before any work what `fit` could not do.
+
+        Raises:
+            AugrunError: there are fewer vectors or functionals than dimensions.
+        """
+        enough((len(fold.train), bands), self.dimensions, "smacof_mds")
 
     def fit(self, train: Examples, job: Job, mixup: Mixup) -> None:
         """Embeds the train vectors and their mixtures, from their principal components on (scikit-learn's SMACOF).

@@ -12,7 +12,7 @@ import numpy as np
 from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, LISTEN
 from augrun.reports import grid, kept_sounds, listening, produced, spectra, validity
 from augrun.reports.definition import Definition, cell_name
-from augrun.reports.tables import DATA, Table
+from augrun.reports.tables import DATA, Table, common
 from augrun.stages import write_text
 
 #: What a comparison prints.
@@ -86,10 +86,10 @@ def _confusions(
         there = {column: places[cell] / CONFUSION for column, cell in cells.items() if cell in places}
         panels = {column: np.array(json.loads(path.read_text())) for column, path in there.items() if path.is_file()}
         if panels:
-            result = next(results[cell] for cell in cells.values() if cell in results)
+            found = [results[cell] for cell in cells.values() if cell in results]
             path = folder / f"confusion_{number + 1}.png"
-            note = f"{row.name}. {DATA[result['condition']['data']]}"
-            figures.confusions(panels, result["classes"], path, note)
+            note = f"{row.name}. {DATA[common(result['condition']['data'] for result in found)]}"
+            figures.confusions(panels, found[0]["classes"], path, note)
 
 
 def _show(path: Path, rows: Sequence[tuple[str, dict[str, Any], Any]], places: dict[str, Path]) -> None:
@@ -144,6 +144,7 @@ def _table(
         results,
         columns=definition.columns,
         reference=definition.reference if definition.reference in names else None,
+        sought=definition.reference is not None,
         highlight=definition.highlight,
         published=published if any(published.values()) else None,
         footnotes=definition.footnotes,

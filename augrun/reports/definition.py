@@ -113,6 +113,14 @@ class Definition:
             raise AugrunError(
                 f"{where}.columns: a grid's columns hold overrides, e.g. {{Angry: [protocol.minority=angry]}}"
             )
+        if section["kind"] == "features":
+            from augrun.reports.feature_means import COLUMNS
+
+            for column in section["columns"]:
+                if column not in COLUMNS:
+                    raise AugrunError(
+                        f"{where}.columns: no column is called {column!r}{nearest(column, list(COLUMNS))}"
+                    )
         cells = {name: tuple(map(str, words)) for name, words in section["columns"].items()} if grid else {}
         columns = (*section["columns"], *([section["average"]] if section.get("average") else []))
         rows = tuple(_row(f"{where}.rows[{at}]", row, columns, cells) for at, row in enumerate(section["rows"]))

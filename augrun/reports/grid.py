@@ -9,7 +9,7 @@ import numpy as np
 
 from augrun.evaluation.results import summarise, trial_means
 from augrun.reports.definition import Definition, cell_name
-from augrun.reports.tables import Row, Table, provenance
+from augrun.reports.tables import Row, Table, common, provenance
 
 
 def table(definition: Definition, results: Mapping[str, Mapping[str, Any]], confidence: float = 0.95) -> Table:
@@ -55,10 +55,14 @@ def table(definition: Definition, results: Mapping[str, Mapping[str, Any]], conf
 
 
 def _common(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A row's condition: what its cells choose, several choices of a group joined; `none` only where all have none."""
+    """A row's condition: what its cells choose, several choices of a group joined; `none` only where all have none.
+
+    Data and scale of several kinds are `mixed`, as in a table whose rows differ.
+    """
     keys = dict.fromkeys(key for condition in conditions for key in condition)
     chosen = {key: list(dict.fromkeys(str(c[key]) for c in conditions if key in c)) for key in keys}
-    return {key: ", ".join([word for word in words if word != "none"] or words) for key, words in chosen.items()}
+    joined = {key: ", ".join([word for word in words if word != "none"] or words) for key, words in chosen.items()}
+    return joined | {key: common(chosen[key]) for key in ("data", "scale") if key in chosen}
 
 
 def _trials(result: Mapping[str, Any] | None, metric: str | None) -> np.ndarray | None:

@@ -86,6 +86,7 @@ class Table:
         *,
         columns: Sequence[str] | None = None,
         reference: str | None = None,
+        sought: bool = True,
         highlight: Literal["best", "above_reference", "none"] = "best",
         published: Mapping[str, Mapping[str, float | None]] | None = None,
         p_values: Mapping[str, Mapping[str, float | None]] | None = None,
@@ -99,6 +100,7 @@ class Table:
             results: each row's name and the content of its `results.json`.
             columns: metrics; by default those that suit the classes (single- or multi-label) and were measured.
             reference: a row's name; by default the first row without a generator.
+            sought: whether there is that default.
             highlight: which figures stand out.
             published: published values by row and column.
             p_values: of the difference from the reference, by row and column.
@@ -116,7 +118,7 @@ class Table:
             raise ValueError(f"table {name}: no row is called {reference!r}, only {names}")
         if published and not footnotes:
             raise ValueError(f"table {name}: published values want a footnote that says how the data differ")
-        if reference is None:
+        if reference is None and sought:
             plain = [row for row, result in results if result["condition"].get("generator") == "none"]
             reference = plain[0] if plain else None
         columns = tuple(columns) if columns else _columns(results)
@@ -137,12 +139,12 @@ class Table:
     @property
     def data(self) -> str:
         """`standin`, `published`, `other`, or `mixed` where rows differ."""
-        return _common(row.condition.get("data", "other") for row in self.rows)
+        return common(row.condition.get("data", "other") for row in self.rows)
 
     @property
     def scale(self) -> str:
         """`demo`, `paper`, or `mixed` where rows differ."""
-        return _common(row.condition.get("scale", "demo") for row in self.rows)
+        return common(row.condition.get("scale", "demo") for row in self.rows)
 
     @property
     def plain(self) -> bool:
@@ -269,18 +271,19 @@ def _measured(result: Mapping[str, Any], column: str, p: float | None) -> dict[s
     return {key: None if value != value else value for key, value in values.items()} | {"p": p}  # nan is no number
 
 
-def _common(values: Any) -> str:
+def common(values: Iterable[Any]) -> str:
+    """What all of them are, or `mixed`."""
     different = set(values)
     return different.pop() if len(different) == 1 else "mixed"
 
 
 def provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """The footnotes that every table carries: the data, the scale, the trials."""
-    data = _common(row.condition.get("data", "other") for row in rows)
+    data = common(row.condition.get("data", "other") for row in rows)
     lines = [DATA[data]]
-    if data == "mixed" and any(row.condition.get("data") == "standin" for row in rows):
+    if data == "mixed" and any(result["condition"].get("data") == "standin" for _, result in results):
         lines.append("Some rows were measured on a rendered STAND-IN, not on the real corpus.")
-    scale = _common(row.condition.get("scale", "demo") for row in rows)
+    scale = common(row.condition.get("scale", "demo") for row in rows)
     sizes = {"demo": "reduced sizes for demonstration", "paper": "the published sizes"}
     lines.append(f"Scale: {scale}{f' ({sizes[scale]})' if scale in sizes else ''}.")
     trials = _counted("trial", [len({entry["trial"] for entry in result["trials"]}) for _, result in results])
@@ -290,8 +293,19 @@ def provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, An
         lines.append(f"1 trial, hence no spread over trials and no interval{mean_of}.")
     else:
         lines.append(f"Mean ± standard deviation over {trials}, with Student's interval{mean_of}.")
+        alike = [row for row, result in results if _repeats(result["trials"])]
+        if alike:
+            lines.append(f"Nothing is drawn in {', '.join(alike)}: all trials are one, and its ± 0 says nothing.")
     generated = [(row, result.get("generated") or {}) for row, result in results]
     return lines + told((row, note) for row, made in generated for note in made.get("notes", ()))
+
+
+def _repeats(trials: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether several trials measured the very same."""
+    of: dict[Any, list[Any]] = {}
+    for entry in trials:
+        of.setdefault(entry["fold"], []).append(entry["metrics"])
+    return all(len(found) > 1 and all(one == found[0] for one in found) for found in of.values())
 
 
 def told(notes: Iterable[tuple[str, str]]) -> list[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import recall_score
 from sklearn.svm import SVC
+from sklearn.utils.class_weight import compute_sample_weight
 
 from augrun import composing
 from augrun.classifiers.base import Examples
-from augrun.classifiers.svm import SVM, hard
+from augrun.classifiers.svm import SVM, balanced, hard
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.features.mixup import Mixup
@@ -144,3 +146,25 @@ def test_soft_labels_are_learned_from_as_scikit_learn_would(soft_labels: Any, tm
     mixed = int((train.targets.max(1) < 1).sum())  # of two classes
     assert 20 < mixed < 60
     assert len(rows) == {"weighted": 120 + mixed, "argmax": 120, "unmixed": 120 - mixed}[soft_labels]
+
+
+def test_balanced_classes_weigh_the_same_whatever_their_examples_weigh() -> None:
+    targets = Mixup(ratio=1.0).of(examples(60, 0), seed=3).targets
+    _, labels, weights = hard(np.concatenate([targets, targets[:1]]), "weighted")
+    found = balanced(labels, weights)
+    assert np.bincount(labels, weights=found) == pytest.approx(np.full(3, weights.sum() / 3))
+    for label in range(3):  # within a class, shares stay what they are to each other
+        of_it = labels == label
+        assert np.ptp(found[of_it] / weights[of_it]) < 1e-9
+    plain = np.array([0, 0, 0, 2])
+    assert balanced(plain, None) == pytest.approx(compute_sample_weight("balanced", plain))
+
+
+def test_folds_that_it_cannot_learn_from_are_refused(tmp_path: Path) -> None:
+    fold = SimpleNamespace(train=SimpleNamespace(label_set=SimpleNamespace(multilabel=False)), validation=[])
+    with pytest.raises(AugrunError, match="svm chooses C and γ on the validation part, and there is none"):
+        SVM().check_fold(fold, 4)
+    SVM(costs=[1.0], gammas=[0.1]).check_fold(fold, 4)
+    fold.train.label_set.multilabel = True
+    with pytest.raises(AugrunError, match="svm takes clips of one class each"):
+        SVM(costs=[1.0], gammas=[0.1]).check_fold(fold, 4)

@@ -185,4 +185,9 @@ def test_the_yaml_has_the_networks_of_the_generators() -> None:
     for scale in ("paper", "demo"):
         config = composing.compose([*words, "policy=real_synthetic", f"scale={scale}"])
         generator, reducer = build(config["generator"]), build(config["reducer"])
-        assert reducer.gan(Mixup(1.0, 1.0)) == replace(generator, code=25)
+        settings = reducer.gan(Mixup(1.0, 1.0))
+        assert all(
+            getattr(settings, name) == value
+            for name, value in vars(replace(generator, code=25)).items()
+            if name not in ("prime_s", "sample_s")
+        )

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augrun.errors import AugrunError
 from augrun.reports import feature_means
+from augrun.reports.definition import Definition
 from augrun.reports.feature_means import ONE_SCALE, SOURCE, SYNTHETIC, Means, Near
 
 CONDITION = {"dataset": "iemocap", "generator": "cyclegan", "scale": "demo", "data": "standin"}
@@ -64,3 +66,9 @@ def test_the_figure_has_a_descriptor_s_mean_each(tmp_path: Path) -> None:
     assert means.mean.shape == means.deviation.shape == (3, len(names))
     feature_means.draw({"target": means, "synthetic": means}, names, tmp_path / "a.png", "stand-in")
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_columns_are_checked() -> None:
+    section = {"kind": "features", "columns": ["|target − sauce|"], "rows": [{"name": "a", "overrides": []}]}
+    with pytest.raises(AugrunError, match=r"columns: no column is called '\|target − sauce\|'; did you mean"):
+        Definition.of("t", section)

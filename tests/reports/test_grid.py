@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from augrun.errors import AugrunError
 from augrun.reports import grid, renderings
 from augrun.reports.definition import Definition
+from augrun.reports.tables import DATA
 
 SECTION: dict[str, Any] = {
     "kind": "grid",
@@ -131,3 +133,14 @@ def test_a_row_whose_cells_differ_is_no_reference_and_names_all_it_has() -> None
     assert [row.condition["generator"] for row in table.rows] == ["copy", "copy"]
     assert table.rows[0].condition["protocol"] == "t" and table.rows[0].condition["dataset"] == "iemocap"
     assert [table.difference(row, column) for row in table.rows for column in table.columns] == [None] * 6
+
+
+def test_cells_on_different_data_are_told_as_mixed(tmp_path: Path) -> None:
+    definition = Definition.of("t", {**SECTION, "rows": SECTION["rows"][:1], "reference": None})
+    found = {"Imbalanced / Angry": results("none", [0.4], "angry"), "Imbalanced / Sad": results("copy", [0.5], "sad")}
+    found["Imbalanced / Angry"]["condition"]["data"] = "published"
+    table = grid.table(definition, found)
+    assert table.data == "mixed" and table.footnotes[0] == DATA["mixed"]
+    assert any("Some rows were measured on a rendered STAND-IN" in note for note in table.footnotes)
+    table.write(tmp_path)
+    assert "STAND-IN" in (tmp_path / "comparison.md").read_text()

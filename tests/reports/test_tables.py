@@ -219,6 +219,17 @@ def test_a_single_trial_has_no_spread_rather_than_none_of_it() -> None:
     assert "Mean ± standard deviation over 1 or 3 trials" in renderings.text(Table.of("t", rows))
 
 
+def test_trials_that_are_all_one_are_told() -> None:
+    alike = result("x", {"uar": 0.6}, trials=3, folds=2)
+    for entry in alike["trials"]:
+        entry["metrics"] = {"uar": 0.1 if entry["fold"] == alike["trials"][0]["fold"] else 0.2}
+    other = result("none", {"uar": 0.5}, trials=3, folds=2)
+    for number, entry in enumerate(other["trials"]):
+        entry["metrics"] = {"uar": 0.1 * number}
+    notes = Table.of("t", [("none", other), ("x", alike)]).footnotes
+    assert "Nothing is drawn in x: all trials are one, and its ± 0 says nothing." in notes
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
