@@ -116,7 +116,7 @@ def difference(target: Means, other: Means) -> float:
 
 def chosen(names: Sequence[str]) -> list[int]:
     """The places of some functionals for the figure: the mean of a descriptor each, as unlike as the set has them."""
-    means = [place for place, name in enumerate(names) if name.endswith("_amean") and "_de_" not in name]
+    means = [place for place, name in enumerate(names) if name.endswith("_amean") and "_sma_de" not in name]
     places = means or list(range(len(names)))
     return [places[at] for at in np.unique(np.linspace(0, len(places) - 1, SHOWN).round().astype(int))]
 
