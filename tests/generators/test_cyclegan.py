@@ -108,7 +108,7 @@ def test_the_source_becomes_every_class_and_teaches_as_much_as_recordings(
             ones = np.ones(len(rows), dtype=np.int64)
             return Examples(Features.from_rows(span.apply(rows), ones), np.eye(3, dtype=np.float32)[of], False)
 
-        machine, held_out = SVM(costs=[10.0], gammas=[10.0]), scaled(test.features.rows(), test.targets.argmax(1))
+        machine, held_out = SVM(costs=[10.0], gammas=[1.0]), scaled(test.features.rows(), test.targets.argmax(1))
         machine.fit(scaled(rows, of), held_out, job(tmp_path / name))
         taken = machine.predict(held_out.features, tmp_path / name, job(tmp_path / "p")).argmax(1)
         return float(recall_score(test.targets.argmax(1), taken, average="macro"))

@@ -96,7 +96,7 @@ def test_class_means_are_recovered_and_samples_alone_teach_as_much(fitted: Path,
             Examples(Features.from_rows(span.apply(p.features.rows()), p.features.frames), p.targets, False)
             for p in (of, test)
         ]
-        machine = SVM(costs=[10.0], gammas=[10.0])
+        machine = SVM(costs=[10.0], gammas=[1.0])
         machine.fit(scaled[0], scaled[1], job(tmp_path / f"svm{id(of)}"))
         scores = machine.predict(scaled[1].features, tmp_path / f"svm{id(of)}", job(tmp_path / "p"))
         return float(recall_score(test.targets.argmax(1), scores.argmax(1), average="macro"))

@@ -78,7 +78,7 @@ def measured(gan: PlaneGAN, fitted: Path, folder: Path) -> tuple[np.ndarray, flo
         known, held_out = (
             Examples(Features.from_rows(of, np.ones(len(of), np.int64)), told, False) for of, told in parts
         )
-        machine = SVM(costs=[10.0], gammas=[10.0])
+        machine = SVM(costs=[10.0], gammas=[1.0])
         machine.fit(known, held_out, job(folder / name))
         taken = machine.predict(held_out.features, folder / name, job(folder / "p")).argmax(1)
         return float(recall_score(test.targets.argmax(1), taken, average="macro"))
@@ -133,12 +133,13 @@ def test_class_means_are_recovered_and_samples_alone_teach_as_much(fitted: Path,
 
 
 def test_neither_has_its_classes_from_a_gan_alone(tmp_path: Path) -> None:
-    """As in Sahu et al. 2018: from weights that are not pretrained it does not converge."""
+    """As in Sahu et al. 2018, pretrained weights are needed: without, both miss what the test above asks for."""
     for gan in (replace(TINY, pretraining=0), replace(VANILLA, pretraining=0)):
         fitted = job(tmp_path / gan.called / "fit", 3).folder
         gan.fit(examples(180, 0), examples(9, 1), job(fitted, 3))
-        _, real, synthetic = measured(gan, fitted, tmp_path / gan.called)
-        assert synthetic < 0.8 * real
+        off, real, synthetic = measured(gan, fitted, tmp_path / gan.called)
+        assert off.max() > 0.3 and off.mean() > 0.1
+        assert synthetic < 0.9 * real
 
 
 def test_pretraining_ties_the_components_of_the_vanilla_gan_to_the_classes(tmp_path: Path) -> None:
