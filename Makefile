@@ -26,7 +26,7 @@ test: $(STAMP) ## the tests, without those marked slow
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## the tests marked slow
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile
 
 check: $(STAMP) ## ruff and the type checker
 	$(BIN)/ruff check augrun hydra_plugins scripts tests

@@ -126,6 +126,7 @@ def test_a_file_with_nan_is_named_when_it_is_read(speech, tmp_path):
     assert [run.info.status for run in runs(output, "feel")] == ["FAILED"]
 
 
+@pytest.mark.slow
 def test_a_stereo_eight_bit_wav_of_another_rate_is_read(speech, tmp_path):
     path = speech / "s1-happy-0.flac"
     path.unlink()

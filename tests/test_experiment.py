@@ -346,6 +346,7 @@ def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(moment, done, bas
     assert statuses == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_marked_killed_and_goes_on(base, tmp_path):
     output = tmp_path / "outputs"
     process = start(output, "generator=none", "dataset=jamendo_mood", *base)
@@ -434,6 +435,7 @@ def test_a_published_table_runs_row_by_row_and_shows_published_beside_measured(d
     assert "sweep.rows picks rows of a published table" in without.stderr
 
 
+@pytest.mark.slow
 def test_a_table_of_samples_makes_them_and_trains_no_classifier(base, tmp_path):
     """Rows that cannot be made are told, the others kept; a repeat makes nothing."""
     output, conf = tmp_path / "outputs", tmp_path / "conf" / "experiment"

@@ -84,12 +84,24 @@ def through(corpus: Path, source: Path, output: Path, name: str) -> Condition:
     return condition(corpus, output, *words, without=LEFT_OUT)
 
 
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A corpus, the same with noise and random labels in session 1, and another one; features are kept, by kind."""
+    root = tmp_path_factory.mktemp("both")
+    return {
+        "clean": write(root / "clean", 0),
+        "poisoned": write(root / "poisoned", 0, "1"),
+        "source": write(root / "source", 9),
+        "output": root / "output",
+    }
+
+
 @pytest.mark.parametrize("name", list(GANS))
-def test_no_generator_sees_a_test_clip_of_its_fold(name: str, tmp_path: Path) -> None:
+def test_no_generator_sees_a_test_clip_of_its_fold(name: str, both: dict[str, Path]) -> None:
     """Noise with random labels in session 1 changes nothing of the fold that tests on it, and all of the other one."""
-    source, seen = write(tmp_path / "source", 9), {}
-    for kind, poisoned in (("clean", None), ("poisoned", "1")):
-        whole = through(write(tmp_path / kind, 0, poisoned), source, tmp_path / f"{kind}-out", name)
+    seen = {}
+    for kind in ("clean", "poisoned"):
+        whole = through(both[kind], both["source"], both["output"] / kind, name)
         whole.fitted_together()
         whole.classified_together()
         states = []
@@ -247,14 +259,14 @@ REDUCERS = {
 
 
 @pytest.mark.parametrize("name", list(REDUCERS))
-def test_reducers_learn_from_the_train_part_and_its_mixtures_alone(name: str, tmp_path: Path) -> None:
+def test_reducers_learn_from_the_train_part_and_its_mixtures_alone(name: str, both: dict[str, Path]) -> None:
     """Noise with random labels in session 1 changes nothing of the fold that tests on it, and all of the other one."""
     words = [word for word in DNN if not word.startswith(("protocol", "trials"))]
     words += [f"reducer={name}", *REDUCERS[name], "reducer.dimensions=3", "mixup.ratio=0.5"]
     words += ["protocol=loso", "protocol.limit=2", "trials.count=2"]
     seen = {}
-    for kind, poisoned in (("clean", None), ("poisoned", "1")):
-        whole = condition(write(tmp_path / kind, 0, poisoned), tmp_path / f"{kind}-out", *words, without=LEFT_OUT)
+    for kind in ("clean", "poisoned"):
+        whole = condition(both[kind], both["output"] / kind, *words, without=LEFT_OUT)
         assert whole.names["reducer"] == name and whole.title.endswith(f"/dnn/{name}/mixup_0.5")
         whole.classified_together()
         first, second = whole.cells[:2]

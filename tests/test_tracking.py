@@ -409,6 +409,7 @@ def test_parameters_are_flat_and_say_what_not_where() -> None:
     assert short([1, None, True], 99) == "[1, null, true]"
 
 
+@pytest.mark.slow
 def test_ui_answers_where_it_says_and_leaves_nothing_behind(tmp_path: Path, output: Path) -> None:
     record(output, condition(tmp_path / "store"))
     port = closed_port()

@@ -192,6 +192,7 @@ TINY.fit(examples(14, 0), examples(8, 1), Job(Path(sys.argv[1]), seed=7, hardwar
 """
 
 
+@pytest.mark.slow
 def test_killed_twice_and_run_again_gives_the_undisturbed_model(tmp_path: Path, trained: Path) -> None:
     """Once in the middle of the first phase's second epoch, once in the middle of the second phase."""
     script = tmp_path / "killed.py"
