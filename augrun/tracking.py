@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
-ARTIFACT_FILES = ("results.json", "config.yaml", "label_validity.json", "listen*.html")
+ARTIFACT_FILES = ("results.json", "config.yaml", "label_validity.json", "feature_means.json", "listen*.html")
 ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health")
 NOTE_TABLES = ("comparison", "produced", "label_validity")  # shown on a comparison's page
 

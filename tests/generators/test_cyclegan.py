@@ -86,12 +86,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("classification", "tolerance"), [(0.0, 0.15), (2.0, 0.2)])
+@pytest.mark.parametrize(("classification", "tolerance"), [(0.0, 0.1), (2.0, 0.2)])
 def test_the_source_becomes_every_class_and_teaches_as_much_as_recordings(
     classification: float, tolerance: float, tmp_path: Path
 ) -> None:
     """As in Bao et al.'s Table 1, samples are nearer to their class than the source is, and nearest without λ_cls."""
-    gan = replace(TINY, epochs=500, decay_epochs=150, rate=5e-4, classification=classification)
+    gan = replace(TINY, epochs=400, decay_epochs=30, rate=2e-3, classification=classification)
     train, test, source = examples((60, 48, 72), 0), examples((50, 50, 50), 4), speech(90, 2)
     gan.fit(train, train, job(tmp_path / "fit", 3), source=source)
     made, labels = turned(gan, source, tmp_path / "fit", tmp_path / "out")
