@@ -6,23 +6,21 @@ and what is done already is found, before anything heavy is imported. `augrun.co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
 
 from augrun import schema
 from augrun.code import code_digest, describe
-from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.evaluation.results import trial_seed
 from augrun.features.mixup import Mixup
 from augrun.features.normalise import Normalise
 from augrun.features.segments import Segments
 from augrun.job import Hardware
 from augrun.policies.base import Needs
-from augrun.protocols.base import Fold
+from augrun.protocols.base import Fold, check_apart
 from augrun.recordings import Recordings, build, real_root
 from augrun.stages import Stage, Store
 
@@ -99,27 +97,9 @@ class Plan:
         for fold in folds:  # what cannot be voted on is refused before any work
             fold.validation.by_utterance()
             fold.test.by_utterance()
-        self._check_apart(folds)
-        return folds
-
-    def _check_apart(self, folds: Sequence[Fold]) -> None:
-        """What a generator gets of other corpora must not be what is selected or judged on.
-
-        Raises:
-            AugrunError: it is.
-        """
-        generator = self.config["generator"].get("name")
         for role, corpus in self.others("generator").items():
-            known = {column: set(corpus.clips[column]) for column in ("path", "digest")}
-            for fold, part in ((fold, part) for fold in folds for part in ("validation", "test")):
-                clips = getattr(fold, part).clips
-                both = clips[clips["path"].isin(known["path"]) | clips["digest"].isin(known["digest"])]
-                if len(both):
-                    raise AugrunError(
-                        f"{role}: {len(both):,} {part} clips of fold {fold.name} are in {corpus.name} as well "
-                        f"({first_few(both['clip_id'])}), and generator={generator} would learn from them; give "
-                        f"another dataset@{role}= or {role}.root="
-                    )
+            check_apart(folds, role, corpus, str(self.config["generator"].get("name")))
+        return folds
 
     def others(self, group: str) -> dict[str, Corpus]:
         """The corpora in other roles that a component uses."""

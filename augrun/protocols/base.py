@@ -141,3 +141,27 @@ def check(fold: Fold, holds_out: bool = True) -> None:
                 f"{', '.join(lacking)}\n"
                 "give it more clips, leave these classes out of the dataset, or choose another protocol"
             )
+
+
+def check_apart(folds: Sequence[Fold], role: str, corpus: Corpus, generator: str) -> None:
+    """What a generator gets of another corpus must not be what is selected or judged on.
+
+    Args:
+        folds: all of them.
+        role: of the other corpus.
+        corpus: the other corpus.
+        generator: its name.
+
+    Raises:
+        AugrunError: it is.
+    """
+    known = {column: set(corpus.clips[column]) for column in ("path", "digest")}
+    for fold, part in ((fold, part) for fold in folds for part in ("validation", "test")):
+        clips = getattr(fold, part).clips
+        both = clips[clips["path"].isin(known["path"]) | clips["digest"].isin(known["digest"])]
+        if len(both):
+            raise AugrunError(
+                f"{role}: {len(both):,} {part} clips of fold {fold.name} are in {corpus.name} as well "
+                f"({first_few(both['clip_id'])}), and generator={generator} would learn from them; give "
+                f"another dataset@{role}= or {role}.root="
+            )
