@@ -109,16 +109,20 @@ class Functionals:
             seconds = end_s - start_s if math.isfinite(end_s) else None
             return self.transform(audio.read(Path(path), self.sample_rate, float(start_s), seconds), own.smile)
 
-        return build(
-            folder,
-            corpus.clips["clip_id"].tolist(),
-            self.bands,
-            one_by_one(compute),
-            key=json.dumps({"settings": dataclasses.asdict(self), "corpus": corpus.digest}, sort_keys=True),
-            workers=hardware.workers,
-            prepare=prepare,
-            title=(title or f"functionals of {corpus.name}") if hardware.progress else None,
-        )
+        # openSMILE warns of a sound that is too short, which is said as an error. The filter is set here and not in
+        # the threads, as it is the whole process's and one thread would undo what another has set.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return build(
+                folder,
+                corpus.clips["clip_id"].tolist(),
+                self.bands,
+                one_by_one(compute),
+                key=json.dumps({"settings": dataclasses.asdict(self), "corpus": corpus.digest}, sort_keys=True),
+                workers=hardware.workers,
+                prepare=prepare,
+                title=(title or f"functionals of {corpus.name}") if hardware.progress else None,
+            )
 
     def transform(self, samples: np.ndarray, smile: Any = None) -> np.ndarray:
         """The functionals of one sound.
@@ -133,9 +137,7 @@ class Functionals:
         Raises:
             AugrunError: some are not finite, as those of a sound that is too short.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that the segment is too short, which is said below
-            values = (smile or self._smile())(samples, self.sample_rate)[0]
+        values = (smile or self._smile())(samples, self.sample_rate)[0]
         vector = np.asarray(values, dtype=np.float32).reshape(1, -1)
         broken = int((~np.isfinite(vector)).sum())
         if broken:
