@@ -127,11 +127,14 @@ def experiment(world: World, trials: int, seed: int) -> tuple[np.ndarray, ...]:
     # Shapes (conditions, trials, folds, metrics), with clusters at the end of the second.
     values = np.array([[[one.measure(ones)[0] for one in trial] for trial in of] for of in ready])
     influences = np.array([[[one.influence() for one in trial] for trial in of] for of in ready])
+    scale = np.sqrt(world.clusters / (world.clusters - 1)) / world.folds
     rows = []
     for place in range(len(world.names)):
-        by_fold = [[found[:, fold, place] for fold in range(world.folds)] for found in influences]
+        # Folds have clusters of their own, which stand side by side.
+        of_clusters = [scale * found[:, :, place].reshape(trials, -1) for found in influences]
         difference = float((values[0] - values[1])[..., place].mean())
-        found = student(difference, *combine(list(values[..., place]), by_fold), 0.95)
+        spread = combine(list(values[..., place]), of_clusters, world.folds * (world.clusters - 1))
+        found = student(difference, *spread, 0.95)
         rows.append((difference, found["ci_low"], found["ci_high"], found["p"]))
     return tuple(np.array(column, dtype=float) for column in zip(*rows, strict=True))
 
@@ -218,7 +221,7 @@ def main() -> int:
                         world = World(clusters=clusters, folds=folds, multilabel=bool(multilabel))
                         row = calibrate(world, trials, points, given.experiments, given.workers)
                         rows.append({"multilabel": bool(multilabel), **row})
-                        tested = trials >= LEAST_TRIALS and clusters * folds >= LEAST_CLUSTERS
+                        tested = trials >= LEAST_TRIALS and folds * (clusters - 1) >= LEAST_CLUSTERS
                         bad = not _within(row["covered"], COVERED)
                         bad = bad or (tested and not _within(row["rejected"], REJECTED))
                         failed += bad

@@ -2,8 +2,8 @@
 
 Two questions, never one for the other:
 
-**Would training anew on clips of the same kind show it again?** The difference is of two means over trials t and folds f.
-Two things make it vary. Training: another seed gives another metric. Seeds differ by trial and fold, so each fold's
+**Would training anew on clips of the same kind show it again?** The difference is of two means over trials t and folds
+f. Two things make it vary. Training: another seed gives another metric. Seeds differ by trial and fold, so each fold's
 variance over trials of either condition is an estimate of its own, and V_train = sum over folds and conditions of
 var_t / (F² T); that a condition and its reference may share a seed is not counted on. Test clips: other clusters
 (artists, speakers) would give other metrics. Each cluster's influence u[t, g] on a condition's metric is known
@@ -26,27 +26,28 @@ the units: Student's t over their differences, which hold the noise of training 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from augrun.evaluation.thresholds import fit_thresholds
-from augrun.evaluation.weighted import NAMES, Table, Weighted
+from augrun.evaluation.predicted import Predicted, Strata
+from augrun.evaluation.weighted import Weighted
 
 #: With fewer trials there is no p: the spread of two of them is known too badly.
 LEAST_TRIALS = 3
 
-#: With fewer clusters (beyond one a fold) there is no p either; scripts/calibrate_significance.py shows why.
+#: With fewer clusters that are free to vary there is no p either; scripts/calibrate_significance.py shows why.
 LEAST_CLUSTERS = 10
 
 #: The chance to find a difference as large as `detectable`.
 POWER = 0.8
+
+#: Folds of one cluster each that a p wants.
+LEAST_FOLDS = 4
 
 #: Draws that one thread works on at a time.
 BATCH = 200
@@ -62,7 +63,7 @@ class Difference:
     """How one metric of a condition differs from its reference's.
 
     Attributes:
-        difference: of the means over trials and folds.
+        difference: of the means over trials and folds; None where some fold has no class to measure.
         ci_low: the interval's lower end; None where the noise of training cannot be known.
         ci_high: its upper end.
         p: two-sided, of no difference; None where it cannot be had.
@@ -76,7 +77,7 @@ class Difference:
         why: why there is no p; empty where there is one.
     """
 
-    difference: float
+    difference: float | None
     ci_low: float | None = None
     ci_high: float | None = None
     p: float | None = None
@@ -92,79 +93,6 @@ class Difference:
     def plain(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one fold and trial predicted.
-
-    Attributes:
-        clips: ids of the test utterances, shape (utterances,).
-        clusters: the cluster of each, shape (utterances,).
-        table: the scores and the truth; its clusters are numbered within the fold.
-    """
-
-    clips: np.ndarray
-    clusters: np.ndarray
-    table: Table
-
-
-class Predicted:
-    """The predictions of a condition, read from the folder that it left.
-
-    Args:
-        folder: with results.json and predictions/.
-        names: the metrics to compare.
-
-    Raises:
-        OSError: predictions are missing.
-    """
-
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        self.multilabel = bool(results["multilabel"])
-        self.names = [name for name in names if name in NAMES]
-        self.cells = {
-            (str(entry["fold"]), int(entry["trial"])): _cell(folder / entry["predictions"], self.multilabel)
-            for entry in results["trials"]
-        }
-        if any(cell.table.decisions is None for cell in self.cells.values()):
-            self.names = [name for name in self.names if not name.startswith("f1_val")]
-
-    @property
-    def folds(self) -> list[str]:
-        return list(dict.fromkeys(fold for fold, _ in self.cells))
-
-    @property
-    def trials(self) -> list[int]:
-        return sorted({trial for _, trial in self.cells})
-
-    @cached_property
-    def weighted(self) -> dict[tuple[str, int], Weighted]:
-        """Each fold and trial, ready to be measured."""
-        return {key: Weighted(cell.table, self.names) for key, cell in self.cells.items()}
-
-    @cached_property
-    def metrics(self) -> dict[tuple[str, int], np.ndarray]:
-        """Each fold's and trial's metrics, shape (metrics,)."""
-        return {key: one.measure(np.ones((1, one.clusters)))[0] for key, one in self.weighted.items()}
-
-    @cached_property
-    def influences(self) -> dict[tuple[str, int], np.ndarray]:
-        """Of each cluster of the fold on each metric, shape (metrics, clusters)."""
-        return {key: one.influence() for key, one in self.weighted.items()}
-
-
-def _cell(path: Path, multilabel: bool) -> Cell:
-    with np.load(path) as file:
-        scores, targets = file["test_scores"], file["test_targets"]
-        clusters = file["test_clusters"]
-        decisions = None
-        if multilabel and len(file["validation_scores"]):
-            decisions = scores >= fit_thresholds(file["validation_scores"], file["validation_targets"])
-        codes = np.unique(clusters, return_inverse=True)[1]
-        table = Table(scores, targets, file["test_first_labels"], codes, decisions)
-        return Cell(file["test_clips"], clusters, table)
 
 
 def compare(
@@ -197,11 +125,7 @@ def compare(
         return {}
     world = _World(mine, its, names, trials)
     fixed = world.fixed(resamples, seed, workers, confidence) if resamples else [(None, None, None)] * len(names)
-    return {
-        name: world.difference(place, confidence, fixed[place])
-        for place, name in enumerate(names)
-        if np.isfinite(world.differences[:, :, place]).all()
-    }
+    return {name: world.difference(place, confidence, fixed[place]) for place, name in enumerate(names)}
 
 
 def _same_clips(mine: Predicted, its: Predicted, fold: str) -> bool:
@@ -214,34 +138,29 @@ class _World:
     """Two conditions on the same clips, trial by trial."""
 
     def __init__(self, mine: Predicted, its: Predicted, names: list[str], trials: list[int]) -> None:
-        self.mine, self.its, self.names = mine, its, names
-        self.trials, self.folds = trials, mine.folds
-        places = [[one.names.index(name) for name in names] for one in (mine, its)]
+        self.both, self.names, self.trials, self.folds = (mine, its), names, trials, mine.folds
+        places = [[one.names.index(name) for name in names] for one in self.both]
+        #: Shape (trials, folds, metrics) each.
+        self.values = [
+            np.array([[one.metrics[fold, trial][at] for fold in self.folds] for trial in trials])
+            for one, at in zip(self.both, places, strict=True)
+        ]
         self.places = places
-        #: Shape (trials, folds, metrics).
-        self.differences = np.array(
-            [
-                [mine.metrics[fold, t][places[0]] - its.metrics[fold, t][places[1]] for fold in self.folds]
-                for t in trials
-            ]
-        )
-        self.clusters = len(np.unique(np.concatenate([self._clusters(fold) for fold in self.folds])))
-        #: Whether folds, not clusters within them, are what varies.
-        self.by_fold = any(len(np.unique(self._clusters(fold))) < 2 for fold in self.folds)
-
-    def _clusters(self, fold: str) -> np.ndarray:
-        return self.mine.cells[fold, self.trials[0]].clusters
+        self.differences = self.values[0] - self.values[1]
+        self.strata = Strata.of([mine.cells[fold, trials[0]].clusters for fold in self.folds])
 
     def difference(
         self, place: int, confidence: float, fixed: tuple[float | None, float | None, float | None]
     ) -> Difference:
         """One metric, with its interval and p."""
-        values = self.differences[:, :, place]
         low, high, fixed_p = fixed
-        mean, found, why = float(values.mean()), self._variance(place), self._why()
-        known: dict[str, Any] = {"fixed_low": low, "fixed_high": high, "fixed_p": fixed_p}
-        known |= {"trials": len(self.trials), "clusters": self.clusters, "why": why}
-        if found is not None:
+        defined = bool(np.isfinite(self.differences[:, :, place]).all())
+        why = self._why() if defined else "some folds have no class to measure"
+        known: dict[str, Any] = {"fixed_low": low, "fixed_high": high, "fixed_p": fixed_p} if defined else {}
+        known |= {"trials": len(self.trials), "clusters": self.strata.clusters, "why": why}
+        mean = float(self.differences[:, :, place].mean()) if defined else None
+        found = self._variance(place) if defined else None
+        if found is not None and mean is not None:
             known |= student(mean, *found, confidence)
         return Difference(mean, **(known | {"p": None} if why else known))
 
@@ -249,34 +168,41 @@ class _World:
         """Why there can be no p."""
         if len(self.trials) < LEAST_TRIALS:
             return TOO_FEW_TRIALS[len(self.trials)]
-        units, what = (len(self.folds), "folds") if self.by_fold else (self.clusters, "clusters")
-        least = 3 if self.by_fold else LEAST_CLUSTERS
-        return f"{units} {what} of test clips are too few" if units < least else ""
+        if self.strata.by_fold:
+            return "" if len(self.folds) >= LEAST_FOLDS else f"{len(self.folds)} folds of one cluster each are too few"
+        free = self.strata.free
+        return "" if free >= LEAST_CLUSTERS else f"{self.strata.clusters} clusters of test clips are too few"
 
     def _variance(self, place: int) -> tuple[float, float] | None:
         """Of the difference, and its degrees of freedom; None where the noise of training cannot be known."""
-        values = self.differences[:, :, place]
-        trials, folds = values.shape
-        if self.by_fold:
-            return None if folds < 2 else (float(values.mean(0).var(ddof=1)) / folds, folds - 1.0)
+        trials, folds = self.differences.shape[:2]
+        if self.strata.by_fold:
+            if folds < 2:
+                return None
+            return float(self.differences[:, :, place].mean(0).var(ddof=1)) / folds, folds - 1.0
         if trials < 2:
             return None
-        return combine(*self._parts(place))
+        return combine([one[:, :, place] for one in self.values], self._influences(place), self.strata.free)
 
-    def _parts(self, place: int) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-        """What `combine` wants of a metric."""
-        values, influences = [], []
-        for one, places in zip((self.mine, self.its), self.places, strict=True):
-            at = places[place]
-            values.append(np.array([[one.metrics[fold, t][at] for fold in self.folds] for t in self.trials]))
-            influences.append([np.array([one.influences[fold, t][at] for t in self.trials]) for fold in self.folds])
-        return values, influences
+    def _influences(self, place: int) -> list[np.ndarray]:
+        """Of all clusters on the mean over folds, for both conditions, shape (trials, clusters)."""
+        found = []
+        for one, places in zip(self.both, self.places, strict=True):
+            total = np.zeros((len(self.trials), self.strata.clusters))
+            for row, trial in enumerate(self.trials):
+                for fold, at in zip(self.folds, self.strata.at, strict=True):
+                    count = len(at)
+                    # Influences add up to 0 within a fold, so one of them is not free.
+                    scale = np.sqrt(count / (count - 1)) / len(self.folds)
+                    total[row, at] += scale * one.influences[fold, trial][places[place]]
+            found.append(total)
+        return found
 
     def fixed(
         self, resamples: int, seed: int, workers: int, confidence: float
     ) -> list[tuple[float | None, float | None, float | None]]:
         """For these trained models only: interval and p of each metric."""
-        if self.clusters < 2:
+        if self.strata.clusters < 2:
             return [(None, None, None)] * len(self.names)
         observed = self.differences.mean((0, 1))
         with ThreadPoolExecutor(workers) as pool:
@@ -293,53 +219,48 @@ class _World:
     def _bootstrap(self, seed: np.random.SeedSequence, draws: int) -> np.ndarray:
         """Differences under weights of drawn clusters, shape (draws, metrics)."""
         rng = np.random.default_rng([*seed.generate_state(2), 0])
-        if self.by_fold:
+        if self.strata.by_fold:
             picked = rng.integers(len(self.folds), size=(draws, len(self.folds)))
             return self.differences.mean(0)[picked].mean(1)
+        weights = self.strata.drawn(rng, draws)
         total = np.zeros((draws, len(self.names)))
-        for fold in self.folds:
-            count = len(np.unique(self._clusters(fold)))
-            weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-            for one, sign, places in ((self.mine, 1, self.places[0]), (self.its, -1, self.places[1])):
+        for fold, at in zip(self.folds, self.strata.at, strict=True):
+            for one, sign, places in zip(self.both, (1, -1), self.places, strict=True):
                 for trial in self.trials:
-                    total += sign * one.weighted[fold, trial].measure(weights)[:, places]
+                    total += sign * one.weighted[fold, trial].measure(weights[:, at])[:, places]
         return total / (len(self.folds) * len(self.trials))
 
     def _permute(self, seed: np.random.SeedSequence, draws: int) -> np.ndarray:
         """Differences where clusters have changed places, shape (draws, metrics)."""
         rng = np.random.default_rng([*seed.generate_state(2), 1])
-        if self.by_fold:
+        if self.strata.by_fold:
             signs = rng.choice([-1.0, 1.0], size=(draws, len(self.folds)))
             return signs @ self.differences.mean(0) / len(self.folds)
+        stay = rng.integers(2, size=(draws, self.strata.clusters))
         total = np.zeros((draws, len(self.names)))
-        for fold in self.folds:
-            count = len(np.unique(self._clusters(fold)))
-            stay = rng.integers(2, size=(draws, count))
+        for fold, at in zip(self.folds, self.strata.at, strict=True):
+            mine, its = stay[:, at], 1 - stay[:, at]
             for trial in self.trials:
-                both = self._stacked[fold, trial]
-                total += both.measure(np.concatenate([stay, 1 - stay], axis=1))
-                total -= both.measure(np.concatenate([1 - stay, stay], axis=1))
+                here, there = self._stacked[fold, trial].exchange(np.concatenate([mine, its], axis=1))
+                total += here - there
         return total / (len(self.folds) * len(self.trials))
 
     @cached_property
     def _stacked(self) -> dict[tuple[str, int], Weighted]:
         """Both conditions' predictions one below the other, so that weights choose between them."""
         return {
-            (fold, trial): Weighted(
-                self.mine.cells[fold, trial].table.beside(self.its.cells[fold, trial].table), self.names
-            )
-            for fold in self.folds
-            for trial in self.trials
+            key: Weighted(self.both[0].cells[key].table.beside(self.both[1].cells[key].table), self.names)
+            for key in ((fold, trial) for fold in self.folds for trial in self.trials)
         }
 
 
-def combine(values: Sequence[np.ndarray], influences: Sequence[Sequence[np.ndarray]]) -> tuple[float, float]:
+def combine(values: Sequence[np.ndarray], influences: Sequence[np.ndarray], free: int) -> tuple[float, float]:
     """The variance of the difference of two means over trials and folds, and its degrees of freedom.
 
     Args:
         values: a metric of both conditions by trial and fold, shape (trials, folds) each; two trials at least.
-        influences: of both conditions, for each fold those of its clusters, shape (trials, clusters of the fold); two
-            clusters at least.
+        influences: of clusters on both conditions' means over folds, shape (trials, clusters) each.
+        free: clusters that are free to vary.
 
     Returns:
         Variance and degrees of freedom (infinite where nothing varies).
@@ -347,29 +268,19 @@ def combine(values: Sequence[np.ndarray], influences: Sequence[Sequence[np.ndarr
     trials, folds = values[0].shape
     spreads = np.concatenate([one.var(axis=0, ddof=1) for one in values])
     training = float(spreads.sum()) / (folds**2 * trials)
-    clips = clips_spread = 0.0
-    clips_units = 0
-    for pair in zip(*influences, strict=True):
-        count = pair[0].shape[1]
-        # Influences add up to 0 within a fold, so one of them is not free.
-        scale = np.sqrt(count / (count - 1)) / folds
-        mine, its = (scale * (found - found.mean(axis=1, keepdims=True)) for found in pair)
-        products = -2 * mine.mean(0) * its.mean(0)
-        for found in (mine, its):
-            products += (found.sum(0) ** 2 - (found**2).sum(0)) / (trials * (trials - 1))
-        clips += float(products.sum())
-        clips_spread += count * float(products.var(ddof=1))
-        clips_units += count - 1
-    clips = max(clips, 0.0)
-    train_df = (trials - 1) * _satterthwaite(spreads)
-    # Of independent squares of a normal variable this is their number; where a few clusters matter it is smaller.
-    clips_df = min(2 * clips**2 / clips_spread, clips_units) if clips_spread > 0 else float(clips_units)
+    mine, its = influences
+    products = -2 * mine.mean(0) * its.mean(0)
+    for found in (mine, its):
+        products += (found.sum(0) ** 2 - (found**2).sum(0)) / (trials * (trials - 1))
+    clips = max(float(products.sum()), 0.0)
     total = training + clips
     if total <= 0:
         return 0.0, np.inf
-    parts = training**2 / train_df if training else 0.0
-    parts += clips**2 / max(clips_df, 1.0) if clips else 0.0
-    return total, total**2 / parts
+    train_df = (trials - 1) * _satterthwaite(spreads)
+    # Of independent squares of a normal variable this is their number; where a few clusters matter it is smaller.
+    spread = len(products) * float(products.var(ddof=1))
+    clips_df = max(1.0, min(2 * clips**2 / spread, free)) if spread else float(free)
+    return total, total**2 / (training**2 / train_df + clips**2 / clips_df)
 
 
 def _satterthwaite(variances: np.ndarray) -> float:
