@@ -165,7 +165,7 @@ class Ranking:
 
 def matrix(columns: np.ndarray, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
     """How many cells there are by row and column; times weights of columns it adds up those of each row's cells."""
-    return sparse.csrmatrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
 
 
 def _added_up(values: np.ndarray) -> np.ndarray:
