@@ -164,7 +164,7 @@ class Page:
             return ""
         told = (
             f"<p>Differences from the reference with their {100 * self.confidence:g} % intervals, the noise of "
-            f"training and the choice of test clips in both. Filled: p below {level:.2g} after the correction over rows.</p>"
+            f"training and the choice of test clips in both. Filled: p below {level:.2g}, corrected over rows.</p>"
         )
         return told + '<div class="charts">' + "".join(parts) + "</div>"
 
