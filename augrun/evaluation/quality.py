@@ -29,6 +29,9 @@ NEIGHBOURS = 5
 #: The share of recorded test clips that lie nearer to a train clip than a `copied` sample has to.
 COPIED = 0.01
 
+#: Classes that a note names; of more it says how many.
+NAMED = 6
+
 #: What is measured of each class, and beside it of recorded test clips as `<measure>_recorded`.
 MEASURES = ("frechet", "precision", "recall", "density", "coverage", "nearest", "nearest_ratio", "copied")
 
@@ -259,7 +262,8 @@ def _notes(per_class: Mapping[str, Mapping[str, Any]], k: int, dimensions: int) 
     ]
     small = [name for name, of in made.items() if min(of["k"], of["k_recorded"]) < k]
     if small:
-        notes.append(f"Fewer than {k + 1} clips or samples, and so fewer than {k} neighbours, in {', '.join(small)}.")
+        where = ", ".join(small) if len(small) <= NAMED else f"{len(small)} of {len(made)} classes"
+        notes.append(f"Fewer than {k + 1} clips or samples, and so fewer than {k} neighbours, in {where}.")
     return notes
 
 
