@@ -161,8 +161,7 @@ def test_folds_are_averaged_first_and_classes_without_samples_left_out() -> None
     assert account["summary"]["frechet"]["n"] == 2
     assert account["summary"]["frechet_recorded"]["mean"] == 1.0
     assert account["notes"] == [
-        "Fréchet distances are larger for few clips: a class has about 30 train clips, 10 test clips and 4 samples, in "
-        "16 dimensions."
+        "Few clips make a Fréchet distance larger. Clips a class: about 30 train, 10 test, 4 generated; 16 dimensions."
     ]
     small = cell([1.0], [3])
     small["classes"][0]["k"] = 2
