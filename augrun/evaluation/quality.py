@@ -257,8 +257,8 @@ def _notes(per_class: Mapping[str, Mapping[str, Any]], k: int, dimensions: int) 
     made = {name: of for name, of in per_class.items() if of["samples"]}
     counted = [np.median([of[name] for of in made.values()]) for name in ("train_clips", "test_clips", "samples")]
     notes = [
-        "Few clips make a Fréchet distance larger. Clips a class: about {:,.0f} train, {:,.0f} test, {:,.0f} generated; "
-        "{:,} dimensions.".format(*counted, dimensions)
+        "Few clips make a Fréchet distance larger. Clips a class: about {:,.0f} train, {:,.0f} test, {:,.0f} "
+        "generated; {:,} dimensions.".format(*counted, dimensions)
     ]
     small = [name for name, of in made.items() if min(of["k"], of["k_recorded"]) < k]
     if small:
