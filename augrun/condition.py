@@ -1,7 +1,7 @@
 """A condition's work, step by step, each done once.
 
-`augrun.plan` names the stages that these steps fill, `augrun.seeing` has what classifiers see of clips, and
-`augrun.experiment` tells the story that they make.
+`augrun.plan` names the stages that these steps fill, `augrun.seeing` has what classifiers see of clips,
+`augrun.judging` what is asked of samples beside, and `augrun.experiment` tells the story that they make.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from augrun import judging
+from augrun.cell import Cell
 from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.errors import AugrunError, RequestError
-from augrun.evaluation.results import PREDICTIONS, Judged, Left, Made, Scored
+from augrun.evaluation.results import PREDICTIONS, Left, Made, Scored
 from augrun.job import Job
-from augrun.plan import Cell
 from augrun.recordings import build
 from augrun.seeing import Seeing
 from augrun.stages import Stage
@@ -266,33 +267,6 @@ class Condition(Seeing):
         validation, test = (part.by_utterance()[0] for part in (cell.fold.validation, cell.fold.test))
         return Scored(cell.fold.name, cell.trial, cell.seed, folder / PREDICTIONS, validation, test)
 
-    def judged(self, cell: Cell) -> Judged | None:
-        """What the baseline's classifier, trained on recordings alone, says of the samples.
-
-        Godwin et al. 2021, section VI: "We measure the testing predictive performance of the classifier on the
-        generated samples."
-        """
-        samples = self.generated(cell)
-        if cell.judged is None or samples is None or self.baseline is None or not len(samples):
-            return None
-        heard = self.baseline.cell(cell.fold, cell.trial)
-
-        def predict(folder: Path) -> None:
-            from augrun.evaluation import decisions
-
-            assert self.baseline is not None and samples is not None
-            fitted = self.baseline.classified(heard)
-            examples, rows = self.heard(cell, samples)
-            examples = self.baseline.seen(heard, samples, examples)
-            job = self.job(folder, cell.judged, "predicting")
-            scores = build(self.config["classifier"]).predict(examples.features, fitted, job)
-            decisions.write(
-                folder / PREDICTIONS, decisions.content("samples", samples, scores, rows, self.segments.vote)
-            )
-
-        folder = cell.judged.get(predict, f"{samples.name}: heard by the baseline's classifier, {cell.title}")
-        return Judged(folder / PREDICTIONS, samples, self.baseline.scored(heard))
-
     def made(self, cell: Cell) -> Made | None:
         """The samples of a fold and trial, and the account of them."""
         samples = self.generated(cell)
@@ -303,4 +277,5 @@ class Condition(Seeing):
     def left(self, cell: Cell) -> Left:
         """All that a fold and trial leave behind."""
         history = self.classified(cell) / "history.json"
-        return Left(self.scored(cell), history, self.fitted(cell), self.made(cell), self.judged(cell))
+        judged, quality = judging.judged(self, cell), judging.measured(self, cell)
+        return Left(self.scored(cell), history, self.fitted(cell), self.made(cell), judged, quality)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augrun import schema
+from augrun import judging, schema
 from augrun.condition import Condition
 from augrun.errors import RequestError
 from augrun.plan import baseline_of
@@ -56,7 +56,8 @@ def run(config: Mapping[str, Any]) -> Path:
                 condition.generated(cell)  # its samples
                 condition.classified(cell)  # the classifier, on what the policy composes of both
                 condition.scored(cell)  # its scores on the fold's test part
-                condition.judged(cell)  # what the baseline's classifier takes the samples for
+                judging.judged(condition, cell)  # what the baseline's classifier takes the samples for
+                judging.measured(condition, cell)  # how near they are to recordings in its embedding
         folder = record(condition)
         parent.log_condition(folder)
 

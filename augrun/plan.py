@@ -7,11 +7,12 @@ and what is done already is found, before anything heavy is imported. `augrun.co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Self
 
 from augrun import schema
+from augrun.cell import Cell
 from augrun.code import code_digest, describe
 from augrun.corpora.corpus import Corpus
 from augrun.evaluation.results import trial_seed
@@ -32,37 +33,6 @@ BASELINE = {
     "generator": {"_target_": "augrun.generators.none.NoGenerator", "name": "none"},
     "policy": {"_target_": "augrun.policies.recordings.Recordings", "name": "none", "composition": "recorded"},
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One fold and trial of a condition, as stages yet to be done or found.
-
-    Attributes:
-        fold: the corpus, parted.
-        trial: from 0.
-        seed: of the trial.
-        generator: the fold's generator; None where nothing is trained.
-        samples: what it makes; None for the baseline.
-        reducer: what makes vectors shorter; None where nothing does.
-        classifier: trained on what the policy composes of both.
-        predictions: its scores on the validation and test parts.
-        judged: the baseline's classifier's scores on the samples; None without samples, or without a baseline.
-    """
-
-    fold: Fold
-    trial: int
-    seed: int
-    generator: Stage | None
-    samples: Stage | None
-    reducer: Stage | None
-    classifier: Stage
-    predictions: Stage
-    judged: Stage | None
-
-    @property
-    def title(self) -> str:
-        return f"fold {self.fold.name}, trial {self.trial + 1}"
 
 
 class Plan:
@@ -204,8 +174,9 @@ class Plan:
         classifier = self._stage("classifier", fed, seed=seed, settings=settings)
         asked = {"classifier": classifier.fingerprint, "test": fold.test.digest, "validation": fold.validation.digest}
         predictions = self._stage("predictions", asked, group="classifier", settings=self._decided)
-        judged = self._judged(fold, trial, samples)
-        return Cell(fold, trial, seed, generator, samples, reducer, classifier, predictions, judged)
+        embedded = self._embedded(fold, classifier)
+        judged, quality = self._judged(fold, trial, samples), self._quality(fold, trial, samples)
+        return Cell(fold, trial, seed, generator, samples, reducer, classifier, predictions, embedded, judged, quality)
 
     def thinned(self, fold: Fold, seed: int) -> Corpus:
         """The recorded clips that the classifier may be trained on."""
@@ -230,12 +201,37 @@ class Plan:
         asked = {"classifier": self.baseline.cell(fold, trial).classifier.fingerprint, "samples": samples.fingerprint}
         return self._stage("judged", asked, group="classifier", settings=self._decided)
 
+    def _embedded(self, fold: Fold, classifier: Stage) -> Stage | None:
+        """Recordings in the classifier's embedding: once for all conditions that have this baseline."""
+        if not self._constant("classifier", "embeds"):
+            return None
+        asked = {"classifier": classifier.fingerprint, "train": fold.train.digest, "test": fold.test.digest}
+        return self._stage("embedded", asked, group="classifier", settings=self._placed)
+
+    def _quality(self, fold: Fold, trial: int, samples: Stage | None) -> Stage | None:
+        """How near the samples are to recordings in the embedding of the baseline's classifier."""
+        heard = None if samples is None or self.baseline is None else self.baseline.cell(fold, trial)
+        if samples is None or heard is None or heard.embedded is None:
+            return None
+        asked = {"classifier": heard.classifier.fingerprint, "embedded": heard.embedded.fingerprint}
+        asked |= {"samples": samples.fingerprint, "train": fold.train.digest, "test": fold.test.digest}
+        return self.store.stage("quality", settings=self._placed, inputs=asked, code="augrun.evaluation.quality")
+
     @cached_property
     def _decided(self) -> dict[str, Any]:
         """What scores depend on beside the classifier and the clips."""
-        by = code_digest("augrun.evaluation.decisions")
+        return {**self._put_in, "vote": self.segments.vote, "by": code_digest("augrun.evaluation.decisions")}
+
+    @cached_property
+    def _placed(self) -> dict[str, Any]:
+        """What embeddings depend on beside the classifier and the clips."""
+        return {**self._put_in, "by": code_digest("augrun.evaluation.embeddings")}
+
+    @cached_property
+    def _put_in(self) -> dict[str, Any]:
+        """What a trained classifier's input depends on beside the clips."""
         other = {"other": self.tested.digest} if self._scaled and self.tested is not None else {}
-        return {"representation": self._seen, "vote": self.segments.vote, "by": by, **self._scaled, **other}
+        return {"representation": self._seen, **self._scaled, **other}
 
     def cell(self, fold: Fold, trial: int) -> Cell:
         """The cell of a fold and trial."""
@@ -369,7 +365,7 @@ class Plan:
         """The whole condition: the stage that holds its results."""
         inputs = {f"{cell.fold.name}/{cell.trial}": cell.predictions.fingerprint for cell in self.cells}
         for cell in self.cells:
-            further = {"samples": cell.samples, "judged": cell.judged}
+            further = {"samples": cell.samples, "judged": cell.judged, "quality": cell.quality}
             inputs |= {f"{kind}/{cell.fold.name}/{cell.trial}": s.fingerprint for kind, s in further.items() if s}
         settings = {"names": self.names, "confidence": self.config["confidence"], "seed": self.config["seed"]}
         return self.store.stage("condition", settings=settings, inputs=inputs, code="augrun.record")

@@ -1,7 +1,8 @@
 """What a condition leaves behind: `results.json`, predictions, tables, figures and sounds, in one folder.
 
-results.json        metrics by fold and trial, their summary, what was generated, its label validity
+results.json        metrics by fold and trial, their summary, what was generated, its label validity and quality
 label_validity.json what the baseline's classifier takes the samples for
+quality.json        how near the samples are to recordings in that classifier's embedding, where it has one
 record.json         the run's title and the commit it was made with, for tracking
 config.yaml         the resolved configuration
 predictions/        scores on the test part, one npz a fold and trial
@@ -33,6 +34,7 @@ from augrun.evaluation.results import (
     CONFUSION,
     LABEL_VALIDITY,
     LISTEN,
+    QUALITY,
     Judged,
     Left,
     Scored,
@@ -99,6 +101,9 @@ def write(
     judged = [one.judged for one in left if one.judged is not None]
     if judged:
         results["label_validity"] = judge(folder, names, judged, config["confidence"])
+    measured = [(one.scored.fold, one.scored.trial, one.quality) for one in left if one.quality is not None]
+    if measured:
+        results["quality"] = qualify(folder, names, measured, label_set.names, config["confidence"])
     write_text(folder / "results.json", json.dumps(results, indent=1))
     write_text(folder / "record.json", json.dumps(dict(about)))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
@@ -147,6 +152,22 @@ def judge(folder: Path, names: Mapping[str, str], judged: Sequence[Judged], conf
     of = {names["generator"]: account}
     report.write(of, folder / "tables")
     report.draw(of, folder / "figures", note=DATA[names["data"]])
+    return dict(account["summary"])
+
+
+def qualify(
+    folder: Path,
+    names: Mapping[str, str],
+    measured: Sequence[tuple[str, int, Mapping[str, Any]]],
+    classes: Sequence[str],
+    confidence: float,
+) -> dict[str, Any]:
+    """Writes `quality.json`; returns its summary for `results.json`."""
+    from augrun.evaluation import quality
+
+    account = quality.account(measured, classes, confidence)
+    account |= {"generator": names["generator"], "data": names["data"], "scale": names["scale"]}
+    write_text(folder / QUALITY, json.dumps(account, indent=1, ensure_ascii=False))
     return dict(account["summary"])
 
 

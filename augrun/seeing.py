@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from augrun import together
+from augrun.cell import Cell
 from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.job import Job
-from augrun.plan import Cell, Plan
+from augrun.plan import Plan
 from augrun.recordings import build
 from augrun.stages import Stage
 

@@ -11,8 +11,8 @@ import numpy as np
 from augrun.recordings import build
 
 if TYPE_CHECKING:
+    from augrun.cell import Cell
     from augrun.condition import Condition
-    from augrun.plan import Cell
     from augrun.reports.feature_means import Near
 
 

@@ -115,11 +115,15 @@ class Perceptrons(nn.Module):
 
     def forward(self, vectors: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """(R, B, inputs) to (R, B, outputs); with `draws` as in training, without as in use."""
+        return self.layers[-1](self.hidden(vectors, draws))
+
+    def hidden(self, vectors: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
+        """What the last layer is given, (R, B, units of the last hidden layer)."""
         for layer in self.layers[:-1]:
             vectors = functional.leaky_relu(layer(vectors), self.slope)
             if draws is not None and self.dropout:
                 vectors = vectors * draws.kept(self.dropout, *vectors.shape[1:])
-        return self.layers[-1](vectors)
+        return vectors
 
 
 class Batches:

@@ -43,9 +43,11 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
-ARTIFACT_FILES = ("results.json", "config.yaml", "label_validity.json", "feature_means.json", "listen*.html")
+ARTIFACT_FILES = (
+    *("results.json", "config.yaml", "label_validity.json", "quality.json", "feature_means.json", "listen*.html"),
+)
 ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health")
-NOTE_TABLES = ("comparison", "produced", "label_validity")  # shown on a comparison's page
+NOTE_TABLES = ("comparison", "produced", "label_validity", "quality")  # shown on a comparison's page
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ class Run:
             points += [(f"generator/{name}", value, epoch) for name, value, epoch in trained]
             self._log_metrics(child, when, finals, points)
             self.client.set_terminated(child, status="FINISHED")
-        summaries = {"test": results["summary"], "label_validity": results.get("label_validity") or {}}
+        beside = ("label_validity", "quality")
+        summaries = {"test": results["summary"], **{what: results.get(what) or {} for what in beside}}
         summary = {
             f"{what}/{metric}/{name}": values[name]
             for what, metrics in summaries.items()

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+import torch
+import yaml
 
 SMALL = [
     "dataset.input_frames=256",
@@ -160,7 +162,11 @@ def test_artifacts_are_as_designed(done):
     page = Path(client(output).download_artifacts(parent.info.run_id, "listen.html")).read_text()
     assert page.count("<audio ") == 28
     assert "a rendered STAND-IN, not the real corpus" in page
-    assert "label_validity.json" in names
+    assert {"label_validity.json", "quality.json", "figures/quality_jamendo_mood.png"} <= names
+    assert {f"tables/quality.{kind}" for kind in ("md", "csv", "tex", "json", "txt")} <= names
+    measured = results(output)["ddsp"]["quality"]
+    for metric in ("nearest_ratio", "copied", "precision_recorded"):
+        assert parent.data.metrics[f"quality/{metric}/mean"] == pytest.approx(measured[metric]["mean"])
     heard = json.loads(Path(client(output).download_artifacts(parent.info.run_id, "audio/heard.json")).read_text())
     assert {entry["taken_for"] for entry in heard} <= set(results(output)["ddsp"]["classes"])
     assert all(0 < entry["score"] <= 1 and entry["kept_prime_s"] == 0 for entry in heard)
@@ -240,6 +246,57 @@ def test_the_baseline_s_classifier_hears_the_samples(done, corpus):
     assert "what was generated" in result.stdout
 
 
+def test_samples_are_measured_in_the_embedding_of_the_baseline_s_classifier(done):
+    """What is kept of the recordings gives the baseline's own predictions, and the distances that are told."""
+    from scipy.spatial.distance import cdist
+
+    output, result = done
+    entry, store = results(output)["ddsp"], output / "store"
+    account = json.loads((store / "condition" / entry["fingerprint"] / "quality.json").read_text())
+    assert account["summary"] == entry["quality"]
+    assert len(list((store / "quality").iterdir())) == len(list((store / "embedded").iterdir())) == 2
+    predicted = {}
+    for place in (store / "predictions").iterdir():
+        inputs = json.loads((place / "stage.json").read_text())["content"]["inputs"]
+        with np.load(place / "predictions.npz") as file:
+            predicted[inputs["classifier"]] = file["test_scores"]
+    ratios = []
+    for place in (store / "quality").iterdir():
+        inputs = json.loads((place / "stage.json").read_text())["content"]["inputs"]
+        with np.load(store / "embedded" / inputs["embedded"] / "embeddings.npz") as file:
+            train, test = file["train"], file["test"]
+        assert train.shape == (28, 512) and test.shape == (14, 512)
+        state = torch.load(store / "classifier" / inputs["classifier"] / "model.pt", weights_only=True)["state"]
+        heads = (("attention.classify.1", slice(256)), ("plain.3", slice(256, None)))
+        logits = [
+            test[:, half] @ state[f"network.{head}.weight"].numpy().T + state[f"network.{head}.bias"].numpy()
+            for head, half in heads
+        ]
+        scores = sum(1 / (1 + np.exp(-of)) for of in logits) / 2
+        np.testing.assert_allclose(scores, predicted[inputs["classifier"]], atol=1e-5)
+        found = json.loads((place / "quality.json").read_text())["classes"]
+        near, labels = cdist(test.astype(float), train.astype(float)).min(1), _test_targets(output)
+        medians = [np.median(near[labels[:, k]]) if labels[:, k].any() else np.nan for k in range(14)]
+        told = np.array([of["nearest_recorded"] for of in found], dtype=float)
+        np.testing.assert_allclose(told, medians, rtol=1e-4, atol=1e-6)
+        ratios.append(np.nanmean([of["nearest"] / median for of, median in zip(found, medians, strict=True)]))
+    assert entry["quality"]["nearest_ratio"]["mean"] == pytest.approx(np.mean(ratios), rel=1e-3)
+    table = json.loads(next((store / "comparison").glob("*/tables/quality.json")).read_text())
+    assert [row["row"] for row in table["rows"]] == ["ddsp", "recorded (test clips)"]
+    assert "comparison: sample quality" in result.stdout
+    assert "quality" not in results(output)["none"]
+
+
+def _test_targets(output):
+    """Which test clips carry which class, shape (14, 14)."""
+    from augrun.corpora.jamendo import JamendoMood
+
+    base = results(output)["none"]
+    config = (output / "store" / "condition" / base["fingerprint"] / "config.yaml").read_text()
+    clips = JamendoMood().read(Path(yaml.safe_load(config)["dataset"]["root"]), None)
+    return clips.select(clips.clips["split"].to_numpy() == "test").targets() > 0
+
+
 def test_the_console_says_what_the_data_are_and_shows_the_comparison(done):
     _, result = done
     assert "a rendered stand-in, NOT the real corpus" in result.stderr
@@ -280,9 +337,9 @@ def test_adding_copy_costs_only_its_own_stages(done, base):
     result = augrun(output, "generator=copy", "dataset=jamendo_mood", *base)
     assert result.returncode == 0, result.stderr
     new = [path.parent.name for path in store.glob("*/*") if path not in before and path.parent.name != "locks"]
-    # Two trials: samples, their features, what the baseline says of them, classifier and predictions each; one
-    # condition, one comparison.
-    each = ["samples", "features", "judged", "classifier", "predictions"]
+    # Two trials: samples, their features, what the baseline says of them, how near they are to recordings (embedded
+    # already), classifier and predictions each; one condition, one comparison.
+    each = ["samples", "features", "judged", "quality", "classifier", "predictions"]
     assert sorted(new) == sorted(each * 2 + ["condition", "comparison"])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from augrun import experiment
+from augrun.code import describe
 from augrun.condition import Condition
 from augrun.errors import AugrunError, RequestError
 from tests.test_leakage import condition, write
@@ -77,6 +78,14 @@ def test_its_results_say_what_it_made_and_show_it(tmp_path: Path) -> None:
     assert generated["clips_per_class"]["angry"] == 0 and generated["clips_per_class"]["sad"] > 0
     assert generated["notes"] == ["means of classes, nothing more."]
     assert results["label_validity"]["validity"]["mean"] is not None
+    quality = json.loads((folder / "quality.json").read_text())
+    sad, angry = quality["per_class"]["sad"], quality["per_class"]["angry"]
+    train = whole.cells[0].fold.train  # of clips, whatever the number of their segments
+    assert [of["train_clips"] for of in (angry, sad)] == np.bincount(train.first_labels()).tolist()
+    assert sad["samples"] == generated["clips_per_class"]["sad"] and sad["frechet"] > 0 and sad["nearest"] > 0
+    assert angry["frechet"] is None and angry["frechet_recorded"] > 0
+    assert quality["summary"]["frechet"]["mean"] == sad["frechet"]
+    assert quality["summary"]["frechet_recorded"]["mean"] == sad["frechet_recorded"]
     assert (folder / "figures" / "generated_spectrograms.png").stat().st_size > 5000
     assert not (folder / "listen.html").exists()  # nothing to hear
     with np.load(folder / "spectra.npz") as file:
@@ -86,6 +95,12 @@ def test_its_results_say_what_it_made_and_show_it(tmp_path: Path) -> None:
         likes = [[np.abs(of - mean).mean() for mean in file["recorded"].mean(1)] for of in file["generated"].mean(1)]
         assert np.argmin(likes, axis=1).tolist() == [0, 1]
     assert not (folder / ".shown").exists()
+
+
+def test_a_classifier_without_an_embedding_leaves_quality_out(tmp_path: Path) -> None:
+    (cell,) = made(tmp_path, "classifier._target_=tests.toy_generators.Unembedded").cells
+    assert cell.judged is not None and cell.quality is None and cell.embedded is None
+    assert describe("augrun.classifiers.svm.SVM").constants["embeds"] is False
 
 
 def test_another_fit_is_another_generator(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ TABLES = [
 #: What a condition with a generator leaves: section VI of Godwin et al., and what there is to listen to or to look at.
 HEARD = {
     *("label_validity.json", "figures/generated_confusion.png", "figures/label_validity.png"),
-    *("tables/label_validity.csv", "listen.html"),
+    *("tables/label_validity.csv", "quality.json", "tables/quality.csv", "listen.html"),
 }
 SEEN = HEARD - {"listen.html"} | {"figures/generated_spectrograms.png"}
 #: The same of generators of functionals, in tables whose real ones are a column, not a baseline.

@@ -1,4 +1,4 @@
-"""Generators that tests name by `_target_`."""
+"""Generators, and a classifier, that tests name by `_target_`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
 from augrun.features.cache import build, one_by_one
 from augrun.generators.base import Generator
 
@@ -43,3 +44,10 @@ class ClassMeans(Generator):
 
     def notes(self) -> list[str]:
         return ["means of classes, nothing more."]
+
+
+@dataclass(frozen=True)
+class Unembedded(MobileNetV2Attention):
+    """A classifier that predicts and nothing else."""
+
+    embeds: ClassVar[bool] = False

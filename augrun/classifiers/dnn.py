@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ class DNN(Classifier):
 
     domain: ClassVar[str] = "functionals"
     together: ClassVar[bool] = True
+    embeds: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     def fit(self, train: Examples, validation: Examples, job: Job) -> None:
@@ -86,19 +87,39 @@ class DNN(Classifier):
 
     def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
         """Class probabilities, shape (clips, classes), float32."""
-        model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
+        model = _load(fitted)
+
+        def probabilities(network: Perceptrons, vectors: torch.Tensor) -> torch.Tensor:
+            logits = network(vectors).float()
+            return logits.sigmoid() if model["multilabel"] else logits.softmax(-1)
+
+        return self._through(model, features, job, probabilities, model["widths"][-1])
+
+    def embed(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
+        """The last hidden layer after its leaky ReLU, shape (clips, hidden units), float32."""
+        model = _load(fitted)
+        return self._through(model, features, job, Perceptrons.hidden, model["widths"][-2])
+
+    def _through(
+        self,
+        model: dict[str, Any],
+        features: Features,
+        job: Job,
+        of: Callable[[Perceptrons, torch.Tensor], torch.Tensor],
+        width: int,
+    ) -> np.ndarray:
+        """What `of` gives of all clips in the trained network, shape (clips, width), float32."""
         network = Perceptrons(model["widths"], Draws([0]), self.slope)
         network.layers.load_state_dict(model["state"])
         where = device(job.hardware)
         network.to(where).eval()
         rows = torch.from_numpy(features.rows())
-        scores = np.empty((len(rows), model["widths"][-1]), dtype=np.float32)
+        found = np.empty((len(rows), width), dtype=np.float32)
         with torch.inference_mode():
             for at in range(0, len(rows), PREDICTED_AT_ONCE):
-                logits = network(rows[None, at : at + PREDICTED_AT_ONCE].to(where))[0].float()
-                made = logits.sigmoid() if model["multilabel"] else logits.softmax(1)
-                scores[at : at + PREDICTED_AT_ONCE] = made.cpu().numpy()
-        return scores
+                made = of(network, rows[None, at : at + PREDICTED_AT_ONCE].to(where))[0]
+                found[at : at + PREDICTED_AT_ONCE] = made.float().cpu().numpy()
+        return found
 
 
 class Training(stacked_training.Stacked):
@@ -146,6 +167,10 @@ def loss(logits: torch.Tensor, targets: torch.Tensor, multilabel: bool) -> torch
     if multilabel:
         return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
     return -(targets * logits.log_softmax(-1)).sum(-1)
+
+
+def _load(fitted: Path) -> dict[str, Any]:
+    return dict(torch.load(fitted / MODEL, map_location="cpu", weights_only=True))
 
 
 def _check(train: Examples) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -24,6 +25,7 @@ from augrun.allocator import keep_memory
 from augrun.classifiers.base import Classifier, Examples
 from augrun.classifiers.mobilenetv2_network import (
     PAPER_BLOCKS,
+    VECTOR,
     Network,
     imagenet_weights,
     mixup,
@@ -94,6 +96,7 @@ class MobileNetV2Attention(Classifier):
     mask_frames: Annotated[float, "[0, 1]"] = 0.20
 
     domain: ClassVar[str] = "logmel"
+    embeds: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     def check(self) -> None:
@@ -166,7 +169,27 @@ class MobileNetV2Attention(Classifier):
 
     def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
         """The mean of both heads' probabilities, shape (clips, classes), float32."""
-        model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
+        model = _load(fitted)
+
+        def probabilities(network: Network, batch: torch.Tensor) -> torch.Tensor:
+            attention, plain = network(batch)
+            return (attention + plain) / 2
+
+        return self._through(model, features, job, probabilities, model["shape"]["classes"])
+
+    def embed(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
+        """What the last layers of both heads are given (see `Network.hidden`), shape (clips, 512), float32."""
+        return self._through(_load(fitted), features, job, Network.hidden, 2 * VECTOR)
+
+    def _through(
+        self,
+        model: dict[str, Any],
+        features: Features,
+        job: Job,
+        of: Callable[[Network, torch.Tensor], torch.Tensor],
+        width: int,
+    ) -> np.ndarray:
+        """What `of` gives of all clips in the trained network, shape (clips, width), float32."""
         network = self._network(model["shape"], pretrained=False)
         network.load_state_dict({name.removeprefix("network."): value for name, value in model["state"].items()})
         where = device(job.hardware)
@@ -175,14 +198,13 @@ class MobileNetV2Attention(Classifier):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.to(where).eval()
         clips = _Inputs(features, self.frames, self.divide_by)
-        scores = np.empty((len(features), model["shape"]["classes"]), dtype=np.float32)
+        found = np.empty((len(features), width), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(features), 8):
                 stop = min(start + 8, len(features))
                 batch = torch.stack([clips[row] for row in range(start, stop)]).to(where)
-                attention, plain = network(batch)
-                scores[start:stop] = ((attention + plain) / 2).cpu().numpy()
-        return scores
+                found[start:stop] = of(network, batch).float().cpu().numpy()
+        return found
 
     def _phases(self) -> list[tuple[str, int, dict[str, Any]]]:
         """Name, epochs and optimiser of each phase."""
@@ -322,6 +344,10 @@ def _better(best: tuple[float, Path] | None, result: FitResult, monitor: str | N
 
 def _curves(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != "epoch"}
+
+
+def _load(fitted: Path) -> dict[str, Any]:
+    return dict(torch.load(fitted / MODEL, map_location="cpu", weights_only=True))
 
 
 def _leave(folder: Path, model: dict[str, Any], history: list[dict[str, Any]]) -> None:

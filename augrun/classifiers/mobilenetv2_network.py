@@ -102,6 +102,14 @@ class Network(nn.Module):
         plain = self._probabilities(self.plain(vectors)).mean(1)
         return attention, plain
 
+    def hidden(self, clips: torch.Tensor) -> torch.Tensor:
+        """What the last layers of both heads are given, shape (B, 512): the attention head's half first.
+
+        The plain head has one vector a slice; theirs is the mean over slices, whose logits are the mean logits.
+        """
+        vectors = self.vectors(clips)
+        return torch.cat([self.attention.hidden(vectors), self.plain[:-1](vectors).mean(1)], 1)
+
     def vectors(self, clips: torch.Tensor) -> torch.Tensor:
         """One vector a slice, shape (B, S, 256)."""
         batch, _, bands, _ = clips.shape
@@ -129,8 +137,12 @@ class AttentionHead(nn.Module):
         self.classify = nn.Sequential(nn.Dropout(0.2), nn.Linear(VECTOR, classes))
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.hidden(vectors))
+
+    def hidden(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What the last layer is given, shape (B, 256)."""
         encoded = self.layers(vectors + self.positions)
-        return self.classify(self.pool(encoded[:, 0]).tanh())  # the first slice stands for all
+        return self.pool(encoded[:, 0]).tanh()  # the first slice stands for all
 
 
 class EncoderLayer(nn.Module):

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,6 +24,7 @@ from torch.utils.data import Dataset
 
 from augrun.allocator import keep_memory
 from augrun.classifiers.base import Classifier, Examples
+from augrun.classifiers.vgg19_network import HIDDEN, scaled
 from augrun.classifiers.vgg19_network import VGG19 as Network
 from augrun.devices import device
 from augrun.errors import AugrunError
@@ -69,6 +71,7 @@ class VGG19(Classifier):
     select: Literal["uar", "loss"] = "uar"
 
     domain: ClassVar[str] = "logmel"
+    embeds: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     def fit(self, train: Examples, validation: Examples, job: Job) -> None:
@@ -97,7 +100,28 @@ class VGG19(Classifier):
 
     def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
         """Class probabilities, shape (segments, classes), float32."""
-        model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
+        model = _load(fitted)
+        shape = model["shape"]
+
+        def probabilities(network: Network, batch: torch.Tensor) -> torch.Tensor:
+            logits = network(batch).float()
+            return logits.sigmoid() if shape["multilabel"] else logits.softmax(1)
+
+        return self._through(model, features, job, probabilities, shape["classes"])
+
+    def embed(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
+        """The second hidden layer after its ReLU, shape (segments, hidden units), float32."""
+        return self._through(_load(fitted), features, job, Network.hidden, scaled(HIDDEN, self.width))
+
+    def _through(
+        self,
+        model: dict[str, Any],
+        features: Features,
+        job: Job,
+        of: Callable[[Network, torch.Tensor], torch.Tensor],
+        width: int,
+    ) -> np.ndarray:
+        """What `of` gives of all segments in the trained network, shape (segments, width), float32."""
         shape = model["shape"]
         _check_frames(features, shape["frames"], "the classifier was trained on")
         network = self.network(shape)
@@ -107,14 +131,13 @@ class VGG19(Classifier):
             keep_memory()
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.to(where).eval()
-        scores = np.empty((len(features), shape["classes"]), dtype=np.float32)
+        found = np.empty((len(features), width), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(features), PREDICTED_AT_ONCE):
                 stop = min(start + PREDICTED_AT_ONCE, len(features))
                 batch = torch.from_numpy(np.stack([features[row] for row in range(start, stop)])).to(where)
-                logits = network(batch).float()
-                scores[start:stop] = (logits.sigmoid() if shape["multilabel"] else logits.softmax(1)).cpu().numpy()
-        return scores
+                found[start:stop] = of(network, batch).float().cpu().numpy()
+        return found
 
     def network(self, shape: dict[str, Any]) -> Network:
         """The untrained network; its weights come from torch's global generator."""
@@ -272,6 +295,10 @@ def _check_frames(features: Features, frames: int, whose: str) -> None:
             f"frames that {whose}, e.g. {features.frames[different[0]]}. Give segments.seconds and segments.frames, "
             "as 3 and 128."
         )
+
+
+def _load(fitted: Path) -> dict[str, Any]:
+    return dict(torch.load(fitted / MODEL, map_location="cpu", weights_only=True))
 
 
 def _leave(folder: Path, model: dict[str, Any], history: list[dict[str, Any]]) -> None:

@@ -97,8 +97,12 @@ class VGG19(nn.Module):
 
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """Logits, shape (B, classes), of spectrograms in the representation's unit, shape (B, frames, bands)."""
+        return self.classifier[-1](self.hidden(spectrograms))
+
+    def hidden(self, spectrograms: torch.Tensor) -> torch.Tensor:
+        """What the last layer is given: the second hidden layer after its ReLU, shape (B, hidden units)."""
         maps = self.pool(self.features(self.shrink(self.normalise(spectrograms)[:, None])))
-        return self.classifier(maps.flatten(1))
+        return self.classifier[:-1](maps.flatten(1))
 
     def normalise(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """Between -1 and 1 for values between `low` and `high`.

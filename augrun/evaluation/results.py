@@ -19,6 +19,9 @@ PREDICTIONS = "predictions.npz"
 #: The file with what the baseline's classifier takes a condition's samples for (`augrun.evaluation.validity`).
 LABEL_VALIDITY = "label_validity.json"
 
+#: The file with how near a condition's samples are to recordings (`augrun.evaluation.quality`).
+QUALITY = "quality.json"
+
 #: The file with a condition's confusions, summed over folds and trials.
 CONFUSION = "confusion.json"
 
@@ -117,6 +120,8 @@ class Left:
         generator: the folder of the fitted generator; None where none was fitted.
         made: what was generated; None for the baseline.
         judged: what the baseline's classifier says of the samples; None without samples, or without a baseline.
+        quality: how near they are to recordings in that classifier's embedding, as `augrun.evaluation.quality.measure`
+            has it; None also where it has none.
     """
 
     scored: Scored
@@ -124,6 +129,7 @@ class Left:
     generator: Path | None = None
     made: Made | None = None
     judged: Judged | None = None
+    quality: Mapping[str, Any] | None = None
 
 
 def trial_seed(seed: int, trial: int, fold: str) -> int:

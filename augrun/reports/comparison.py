@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, LISTEN
-from augrun.reports import grid, kept_sounds, listening, produced, spectra, validity
+from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, LISTEN, QUALITY
+from augrun.reports import grid, kept_sounds, listening, produced, quality, spectra, validity
 from augrun.reports.definition import Definition, cell_name
 from augrun.reports.tables import DATA, Table, common
 from augrun.stages import write_text
@@ -31,10 +31,10 @@ def write(
 ) -> None:
     """Writes the tables and figures of a comparison.
 
-    `tables/comparison.{md,csv,tex,json,txt}`; of what was generated `tables/produced.*`, `tables/label_validity.*`, and
-    per dataset the figures `per_class_<dataset>.png`, `generated_confusion_<dataset>.png` and
-    `label_validity_<dataset>.png`; of a grid `confusion_<row>.png`. `listen.html` plays the samples, `console.txt`
-    holds what is printed.
+    `tables/comparison.{md,csv,tex,json,txt}`; of what was generated `tables/produced.*`, `tables/label_validity.*`,
+    `tables/quality.*`, and per dataset the figures `per_class_<dataset>.png`, `generated_confusion_<dataset>.png`,
+    `label_validity_<dataset>.png` and `quality_<dataset>.png`; of a grid `confusion_<row>.png`. `listen.html` plays
+    the samples, `console.txt` holds what is printed.
 
     Args:
         folder: where.
@@ -50,11 +50,15 @@ def write(
     if made:
         _produced(name, made, definition).write(folder / "tables", "produced")
         printed.append(folder / "tables" / "produced.txt")
-    judged = _judged(rows)
+    judged, measured = (_accounts(rows, file) for file in (LABEL_VALIDITY, QUALITY))
     if judged:
         validity.write(judged, folder / "tables")
         write_text(folder / LABEL_VALIDITY, json.dumps(judged, indent=1, ensure_ascii=False))
         printed.append(folder / "tables" / "label_validity.txt")
+    if measured:
+        quality.write(quality.table(name, results, measured), folder / "tables")
+        write_text(folder / QUALITY, json.dumps(measured, indent=1, ensure_ascii=False))
+        printed.append(folder / "tables" / "quality.txt")
     write_text(folder / CONSOLE, "\n".join(path.read_text(encoding="utf-8") for path in printed))
     if definition is not None and definition.kind == "grid":
         _confusions(folder / "figures", definition, dict(rows), dict(results))
@@ -67,10 +71,12 @@ def write(
         ]
         if 1 < len(alike) <= MOST_BARS:
             draw(folder / "figures" / f"per_class_{dataset}.png", alike)
-        judged_here = {row: judged[row] for row, _, _ in alike if row in judged}
+        note = DATA[alike[0][1]["condition"]["data"]]
+        judged_here, measured_here = ({row: of[row] for row, _, _ in alike if row in of} for of in (judged, measured))
         if judged_here and len(judged_here) <= MOST_BARS:
-            note = DATA[alike[0][1]["condition"]["data"]]
             validity.draw(judged_here, folder / "figures", f"_{dataset}", note)
+        if measured_here and len(measured_here) <= MOST_BARS:
+            quality.draw(measured_here, folder / "figures" / f"quality_{dataset}.png", note)
         _show(folder / "figures" / f"generated_spectrograms_{dataset}.png", alike, dict(rows))
         _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
 
@@ -112,9 +118,9 @@ def _listen(path: Path, name: str, rows: Sequence[tuple[str, dict[str, Any], Any
         listening.write_page(path, f"{name}: {condition['dataset']}", heard, note, classes)
 
 
-def _judged(rows: Sequence[tuple[str, Path]]) -> dict[str, dict[str, Any]]:
-    """What the baseline's classifiers say of each row's samples, where there are some."""
-    places = {row: place / LABEL_VALIDITY for row, place in rows}
+def _accounts(rows: Sequence[tuple[str, Path]], file: str) -> dict[str, dict[str, Any]]:
+    """What the baseline's classifiers say of each row's samples, where there are some: the content of a file."""
+    places = {row: place / file for row, place in rows}
     return {row: json.loads(path.read_text(encoding="utf-8")) for row, path in places.items() if path.is_file()}
 
 

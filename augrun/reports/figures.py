@@ -156,6 +156,7 @@ def per_class(
     metric: str,
     support: np.ndarray | None = None,
     note: str = "",
+    most: float = 1.0,
 ) -> None:
     """One bar a class and condition.
 
@@ -167,6 +168,7 @@ def per_class(
         metric: what is shown, e.g. `pr_auc`.
         support: test clips of each class, shape (classes,), put behind the names.
         note: in the corner.
+        most: where the axis ends at the latest; infinity for what has no largest value.
     """
     classes, conditions = len(names), list(values)
     stacked = {label: np.atleast_2d(np.asarray(array, dtype=float)) for label, array in values.items()}
@@ -185,7 +187,7 @@ def per_class(
                 _bars(axes, at, stacked[label][:, part], 0.92 * thickness, COLOURS[place % len(COLOURS)], label)
             axes.set_yticks(range(len(part)), [shown[k] for k in part])
             axes.set_ylim(rows - 0.4, -0.6)
-            axes.set_xlim(0, min(1.0, top * 1.08) if top > 0 else 1.0)
+            axes.set_xlim(0, min(most, top * 1.08) if top > 0 else 1.0)
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="x", color="#e3e6ea", linewidth=0.8)
             axes.set_axisbelow(True)

@@ -87,6 +87,19 @@ def test_several_classes_a_clip(tmp_path: Path) -> None:
     assert np.ptp(scores.sum(1)) > 0.5
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_last_layer_of_an_embedding_gives_the_predictions(multilabel: bool, tmp_path: Path) -> None:
+    train, test = examples(60, 1, multilabel), examples(30, 2, multilabel)
+    TINY.fit(train, test, job(tmp_path))
+    embedded = TINY.embed(test.features, tmp_path, job(tmp_path))
+    assert embedded.shape == (30, 16) and embedded.dtype == np.float32
+    state = torch.load(tmp_path / "model.pt", weights_only=True)["state"]
+    logits = torch.from_numpy(embedded) @ state["2.weight"][0] + state["2.bias"][0]
+    scores = logits.sigmoid() if multilabel else logits.softmax(1)
+    assert scores.numpy() == pytest.approx(TINY.predict(test.features, tmp_path, job(tmp_path)), abs=1e-5)
+    assert TINY.embed(test.features.select([]), tmp_path, job(tmp_path)).shape == (0, 16)
+
+
 class Kill(Exception):
     pass
 

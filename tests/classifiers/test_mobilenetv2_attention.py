@@ -123,6 +123,35 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_last_layers_of_an_embedding_give_the_predictions(multilabel: bool, tmp_path: Path) -> None:
+    """Both heads' with one slice; with several the attention head's half, and the plain head's mean logits."""
+    torch.manual_seed(0)
+    features, job = examples(10, 2).features, Job(tmp_path, hardware=CPU)
+    for slices in (1, 2):
+        classifier = replace(TINY, frames=65 * slices)
+        shape = {"bands": 70, "classes": 3, "multilabel": multilabel}
+        network = classifier._network(shape, pretrained=False).eval()
+        state = {f"network.{name}": value for name, value in network.state_dict().items()}
+        torch.save({"shape": shape, "state": state}, tmp_path / "model.pt")
+        embedded = classifier.embed(features, tmp_path, job)
+        assert embedded.shape == (10, 512) and embedded.dtype == np.float32
+        clips = torch.stack([torch.from_numpy(np.resize(clip, (65 * slices, 70)).T / 100) for clip in features])[
+            :, None
+        ]
+        with torch.inference_mode():
+            attention = network.attention.classify(torch.from_numpy(embedded[:, :256]))
+            plain = network.plain[-1](torch.from_numpy(embedded[:, 256:]))
+            vectors = network.vectors(clips)
+            assert torch.allclose(attention, network.attention(vectors), atol=1e-5)
+            assert torch.allclose(plain, network.plain(vectors).mean(1), atol=1e-5)
+            if slices == 1:
+                heads = [of.sigmoid() if multilabel else of.softmax(1) for of in (attention, plain)]
+                scores = (sum(heads) / 2).numpy()
+                assert scores == pytest.approx(classifier.predict(features, tmp_path, job), abs=1e-5)
+    assert classifier.embed(features.select([]), tmp_path, job).shape == (0, 512)
+
+
 def test_learns_several_classes_a_clip(learnt: Path) -> None:
     test = examples(30, 2)
     scores = TINY.predict(test.features, learnt, Job(learnt, hardware=CPU))

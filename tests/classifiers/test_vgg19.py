@@ -216,6 +216,17 @@ def test_leaves_a_model_and_a_history(trained: Path) -> None:
     assert all(set(entry) == {"epoch", "train/loss", "validation/loss", "validation/uar"} for entry in history)
 
 
+def test_the_last_layer_of_an_embedding_gives_the_predictions(learnt: Path) -> None:
+    features, job = examples(70, 2).features, Job(learnt, hardware=CPU)
+    embedded = TINY.embed(features, learnt, job)
+    assert embedded.shape == (70, 256) and embedded.dtype == np.float32 and embedded.min() == 0
+    state = torch.load(learnt / "model.pt", weights_only=True)["state"]
+    weight, bias = (state[f"network.classifier.6.{name}"] for name in ("weight", "bias"))
+    scores = (torch.from_numpy(embedded) @ weight.T + bias).softmax(1).numpy()
+    assert scores == pytest.approx(TINY.predict(features, learnt, job), abs=1e-5)
+    assert TINY.embed(features.select([]), learnt, job).shape == (0, 256)
+
+
 def test_learns_one_class_a_segment(learnt: Path) -> None:
     test = examples(60, 2)
     scores = TINY.predict(test.features, learnt, Job(learnt, hardware=CPU))
