@@ -96,7 +96,7 @@ def donors(
         if not len(free):
             named = ", ".join(label_names[label] for label in of)
             raise AugrunError(
-                f"generator=shuffled: every clip that primes a sample carries {named}: none can be called that wrongly; "
+                f"generator=shuffled: every clip that primes a sample carries {named}: none can be called so wrongly; "
                 "choose a policy that makes samples of other classes as well, such as policy=equal_duration"
             )
         rounds = -(-len(rows) // len(free))

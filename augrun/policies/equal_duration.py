@@ -49,16 +49,14 @@ class EqualDuration(Policy):
         shortfalls: dict[str, float] = {}
         pool, part = (train, "train") if needs.pool is None else (needs.pool, "reserve")
         targets = pool.targets()
-        windows = _Windows(pool, needs, seed)
+        windows, again = _Windows(pool, needs, seed), self.allow_reuse or not needs.primed
         for label, name in enumerate(train.label_set.names):
             generator = np.random.default_rng([seed, label])
             clips = np.flatnonzero(targets[:, label])
             if not len(clips):
                 raise AugrunError(f"no {part} clip carries the class {name!r}: nothing to prime its samples with")
             made = seconds = 0.0
-            for draw, (clip, start, length) in enumerate(
-                self._draws(windows, clips, generator, self.allow_reuse or not needs.primed)
-            ):
+            for draw, (clip, start, length) in enumerate(_draws(windows, clips, generator, again)):
                 seconds = length if needs.reconstructs or needs.sample_s is None else needs.sample_s
                 # Stop where one more would take the total further from the budget than it is; never at none.
                 if made and made + seconds / 2 > budget:
@@ -79,20 +77,20 @@ class EqualDuration(Policy):
             _warn(shortfalls, budget, part)
         return Plan(pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), budget, shortfalls)
 
-    @staticmethod
-    def _draws(
-        windows: _Windows, clips: np.ndarray, generator: np.random.Generator, again: bool
-    ) -> Iterator[tuple[int, float, float]]:
-        """Yields (clip, start in seconds, seconds), over clips first."""
-        while True:
-            order = generator.permutation(clips)
-            slots = {int(clip): generator.permutation(windows.count[clip]) for clip in order}
-            for turn in range(int(windows.count[clips].max())):
-                for clip in order:
-                    if turn < windows.count[clip]:
-                        yield int(clip), *windows.at(int(clip), int(slots[int(clip)][turn]))
-            if not again:
-                return
+
+def _draws(
+    windows: _Windows, clips: np.ndarray, generator: np.random.Generator, again: bool
+) -> Iterator[tuple[int, float, float]]:
+    """Yields (clip, start in seconds, seconds), over clips first."""
+    while True:
+        order = generator.permutation(clips)
+        slots = {int(clip): generator.permutation(windows.count[clip]) for clip in order}
+        for turn in range(int(windows.count[clips].max())):
+            for clip in order:
+                if turn < windows.count[clip]:
+                    yield int(clip), *windows.at(int(clip), int(slots[int(clip)][turn]))
+        if not again:
+            return
 
 
 def _warn(shortfalls: dict[str, float], budget: float, part: str) -> None:

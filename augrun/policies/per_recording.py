@@ -58,20 +58,17 @@ class PerRecording(Policy):
         counts, of_pool = class_counts(train)[0], class_counts(pool, part="reserve")[1]
         rng = np.random.default_rng([seed, 6])
         drawn = [rng.permutation(np.flatnonzero(of_pool == k))[:most] for k, most in enumerate(counts)]
-        labels, clips = (
-            np.repeat(np.arange(len(drawn)), [len(of) for of in drawn]),
-            pool.clips.iloc[np.concatenate(drawn)],
-        )
+        found = np.array([len(of_class) for of_class in drawn])
+        clips = pool.clips.iloc[np.concatenate(drawn)]
+        labels = np.repeat(np.arange(len(drawn)), found)
         requests = _requests(labels, clips, _seconds(clips, needs), needs.primed, seed)
         asked = np.bincount(train.first_labels(), np.broadcast_to(_seconds(train.clips, needs), len(train)))
-        made = requests.groupby("label")["seconds"].sum()
-        short = {
-            train.label_set.names[k]: float(asked[k] - made[k]) for k, of in enumerate(drawn) if len(of) < counts[k]
-        }
+        missing = np.maximum(0.0, asked - np.bincount(labels, requests["seconds"]))
+        short = {train.label_set.names[k]: float(missing[k]) for k in np.flatnonzero(found < counts)}
         if short:
             log.warning(
-                "the reserve has fewer clips than the train part of %s: %d samples instead of %d (a larger share of the "
-                "train part is kept with protocol.reserve)",
+                "the reserve has fewer clips than the train part of %s: %d samples, not %d "
+                "(a larger protocol.reserve keeps more)",
                 ", ".join(short),
                 len(requests),
                 len(train),
