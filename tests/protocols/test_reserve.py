@@ -46,7 +46,7 @@ def test_without_one_folds_are_what_they_were_before_there_was_one(protocol: Pro
     assert hashlib.sha256(digests.encode()).hexdigest()[:12] == known
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(corpus=spoken(), share=st.floats(0.05, 0.9), seed=st.integers(0, 99))
 def test_it_is_of_the_train_part_in_whole_utterances_and_leaves_every_class(
     corpus: Corpus, share: float, seed: int
