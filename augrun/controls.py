@@ -11,7 +11,7 @@ left out, everything else stays, so that the two compare. All rows of such a swe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from augrun.errors import RequestError
@@ -96,14 +96,12 @@ def tabled(table: Definition, chosen: Chosen) -> Definition:
     Returns:
         The table, with the rows last and no published values in them; the table itself where it has no generator.
     """
-    model = next((row for row in table.rows if any(map(chosen, _conditions(table, row).values()))), None)
-    if model is None:
-        return table
-    return replace(
-        table,
-        rows=(*table.rows, *(_control(table, model, control, chosen) for control in CONTROLS)),
-        footnotes=(*table.footnotes, FOOTNOTE),
-    )
+    for model in table.rows:
+        generators = {column: chosen(words) for column, words in _conditions(table, model).items()}
+        if any(generators.values()):
+            rows = (*table.rows, *(_control(model, generators, control) for control in CONTROLS))
+            return replace(table, rows=rows, footnotes=(*table.footnotes, FOOTNOTE))
+    return table
 
 
 def picked(table: Definition, names: Sequence[str] | None) -> list[str] | None:
@@ -121,14 +119,19 @@ def _conditions(table: Definition, row: RowDefinition) -> dict[str, tuple[str, .
     return {column: (*row.overrides, *words, *row.cells.get(column, ())) for column, words in table.cells.items()}
 
 
-def _control(table: Definition, model: RowDefinition, control: str, chosen: Chosen) -> RowDefinition:
-    """The row of a control; a grid's columns without a generator stay without."""
-    others = tuple(without_generator(model.overrides))
-    choice = f"generator={control}"
-    if table.kind != "grid":
+def _control(model: RowDefinition, generators: Mapping[str, str | None], control: str) -> RowDefinition:
+    """The row of a control.
+
+    Args:
+        model: the row that it is like.
+        generators: of each of its conditions, by column of a grid (else by ""); one without a generator stays without.
+        control: its generator.
+    """
+    others, choice = tuple(without_generator(model.overrides)), f"generator={control}"
+    if "" in generators:
         return RowDefinition(row_name(control), (*others, choice), {})
     cells = {
-        column: (*without_generator(model.cells.get(column, ())), choice if chosen(words) else "generator=none")
-        for column, words in _conditions(table, model).items()
+        column: (*without_generator(model.cells.get(column, ())), choice if generator else "generator=none")
+        for column, generator in generators.items()
     }
     return RowDefinition(row_name(control), others, {}, cells=cells)

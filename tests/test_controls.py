@@ -52,6 +52,7 @@ def test_what_is_of_another_generator_is_left_out() -> None:
         "dataset@source=tedlium",
         "source.root=/talks",
         "~dataset@music",
+        "noise.root=/noise",
     ]
     rows = controls.added([[*words, "dataset=feel", "trials.count=3"], [*words[:1], "dataset=feel"]], chosen)
     assert rows[2:] == [
@@ -108,11 +109,12 @@ def test_the_added_rows_of_a_table_compose() -> None:
 
     resolvers.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for name, own in ((name, own) for name, own in controls.tabled(table("bao2019_table2"), chosen).jobs[9:]):
-            words = [f"experiment=bao2019_table2", *own, "controls=true"]
+        for column in ("Real", "Real + Syn."):
+            own = dict(controls.tabled(table("bao2019_table2"), chosen).jobs)[f"oracle (control) / {column}"]
+            words = ["experiment=bao2019_table2", *own, "controls=true"]
             config = experiment.resolve(compose("config", overrides=words))
             experiment.check(config, swept=True)
-            assert config["protocol"]["reserve"] == 0.2, name
+            assert config["protocol"]["reserve"] == 0.2
 
 
 @pytest.mark.slow

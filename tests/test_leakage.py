@@ -165,6 +165,7 @@ def test_the_reserve_is_nowhere_but_in_the_oracle_s_samples(tmp_path: Path) -> N
         samples = made.generated(made.cells[0])
         assert samples is not None and len(samples)
         primes[name] = set(samples.clips["primed_by"].str.split("@").str[0])
+        (tmp_path / name).mkdir()
         heard = kept_sounds.keep(tmp_path / name, samples, made.corpus)
         assert heard and all(one.prime is not None and one.prime.is_file() for one in heard)
     assert primes["oracle"] <= kept["clip_id"]
