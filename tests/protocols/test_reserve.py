@@ -13,6 +13,7 @@ from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError
 from augrun.protocols.base import Fold, Protocol, check
 from augrun.protocols.cross_corpus import CrossCorpus
+from augrun.protocols.drawing import draw, generator
 from augrun.protocols.holdout import Holdout
 from augrun.protocols.loso import LeaveOneSessionOut
 from augrun.protocols.official import Official
@@ -80,13 +81,18 @@ def test_imbalance_takes_from_what_is_left() -> None:
 
 
 def test_a_class_that_goes_with_rarer_ones_alone_is_not_lost() -> None:
-    """Class a is always with a rarer one, by which its clips are drawn: one of them must come back."""
-    labels = [(0, 1), (0, 2), (1,), (2,), (1,), (2,), (0, 1)]
-    splits = ["train"] * len(labels) + ["validation"] * 3 + ["test"] * 3
+    """Class a is always with a rarer one, by which its clips are drawn: where all are, one must come back."""
+    labels: list[tuple[int, ...]] = [row for rare in (1, 2, 3, 4) for row in ((0, rare), (rare,), (rare,))]
+    judged: list[tuple[int, ...]] = [(label,) for label in range(5)]
+    splits = ["train"] * len(labels) + ["validation"] * 5 + ["test"] * 5
+    corpus = corpus_of(labels + judged * 2, splits=splits, classes=5)
+    lost = 0
     for seed in range(20):
-        corpus = corpus_of(labels + [(0,), (1,), (2,)] * 2, splits=splits)
         (fold,) = Official(reserve=0.7).folds(corpus, seed)
+        (before,) = Official().folds(corpus, seed)
+        lost += int(draw(before.train, 0.7, generator(seed, "reserve official"))[::3].all())
         assert (fold.train.targets().sum(axis=0) > 0).all()
+    assert lost
 
 
 def test_it_must_be_apart() -> None:
