@@ -102,7 +102,7 @@ class Protocol:
         lost = targets.any(axis=0) & ~targets[~kept_out].any(axis=0)
         owners = units(fold.train)
         for label in np.flatnonzero(lost):
-            kept_out &= owners != owners[targets[:, label]].min()
+            kept_out &= owners != min(owners[targets[:, label]])
         return replace(fold, train=fold.train.select(~kept_out), reserve=fold.train.select(kept_out))
 
     def _imbalanced(self, fold: Fold, seed: int) -> Fold:
