@@ -121,17 +121,21 @@ class Condition(Seeing):
         def generate(folder: Path) -> dict[str, Any]:
             generator = build(self.config["generator"])
             policy = build(self.config["policy"])
-            plan = policy.plan(cell.fold.train, self.needs, cell.seed, self._units(cell.fold.train))
+            needs = self.needs_in(cell.fold)
+            plan = policy.plan(cell.fold.train, needs, cell.seed, self._units(cell.fold.train))
             job, names = self.job(folder, cell.samples, "generating"), cell.fold.train.label_set.names
             others = dict(self.given)
-            if self.domain != "waveform" and self.needs.primed:
+            if self.domain != "waveform" and needs.primed:
                 others["primes"] = self._primes(plan.requests["prime_clip"])
+            if self._constant("generator", "told_classes"):
+                drawn_from = cell.fold.train if needs.pool is None else needs.pool
+                others["classes"] = dict(drawn_from.clips[["clip_id", "labels"]].itertuples(index=False))
             generator.generate(plan.requests, names, fitted, job, **others)
             if self.domain == "waveform":
-                summary = samples.commit(folder, plan, name, self.needs)
+                summary = samples.commit(folder, plan, name, needs)
             else:
                 seconds_of = self._seconds_of if self.domain == "logmel" else None
-                summary = samples.commit_features(folder, plan, name, self.needs, seconds_of)
+                summary = samples.commit_features(folder, plan, name, needs, seconds_of)
             return summary | {"notes": generator.notes()}
 
         folder = cell.samples.get(generate, f"{name}: generating, {cell.title}")

@@ -146,6 +146,8 @@ def folds(examined: Examined) -> Iterator[Finding]:
     found = examined.condition.folds
     examined.parted = True
     parts = {part: [len(getattr(fold, part)) for fold in found] for part in ("train", "validation", "test")}
+    if kept_out := [len(fold.reserve) for fold in found if fold.reserve is not None]:
+        parts["reserve"] = kept_out
     sizes = ", ".join(f"{part} {_span(counts)}" for part, counts in parts.items())
     yield ok(f"folds: protocol={name}, {len(found)} fold{'s' if len(found) > 1 else ''}: {sizes} clips")
 

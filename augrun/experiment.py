@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augrun import judging, schema
+from augrun.baseline import baseline_of
 from augrun.condition import Condition
 from augrun.errors import RequestError
-from augrun.plan import baseline_of
 from augrun.recordings import build, real_root
 from augrun.stages import Store
 
@@ -191,6 +191,8 @@ def announce(condition: Condition) -> None:
         log.info("  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, kinds[corpus.data])
         for note in corpus.notes:
             log.warning("  %s", note)
+    if "reserve" in condition.names:
+        log.info("  kept out of training: a share of %s of each train part", condition.names["reserve"])
 
 
 def open_store(config: Mapping[str, Any]) -> Store:

@@ -7,14 +7,16 @@ and what is done already is found, before anything heavy is imported. `augrun.co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, Self
 
 from augrun import schema
+from augrun.baseline import baseline_of
 from augrun.cell import Cell
 from augrun.code import code_digest, describe
 from augrun.corpora.corpus import Corpus
+from augrun.errors import AugrunError
 from augrun.evaluation.results import trial_seed
 from augrun.features.mixup import Mixup
 from augrun.features.normalise import Normalise
@@ -27,12 +29,6 @@ from augrun.stages import Stage, Store
 
 #: The groups that make a condition, in the order of a run's name.
 CONDITION = ("dataset", "generator", "policy", "classifier", "protocol", "representation")
-
-#: The baseline's choices, as conf/generator/none.yaml and conf/policy/none.yaml have them.
-BASELINE = {
-    "generator": {"_target_": "augrun.generators.none.NoGenerator", "name": "none"},
-    "policy": {"_target_": "augrun.policies.recordings.Recordings", "name": "none", "composition": "recorded"},
-}
 
 
 class Plan:
@@ -89,6 +85,8 @@ class Plan:
             names["reducer"] = str(self.config["reducer"].get("name"))
         if self.mixup.ratio:
             names["mixup"] = f"{self.mixup.ratio:g}"
+        if share := self.config["protocol"].get("reserve"):
+            names["reserve"] = f"{share:g}"
         return {**names, "scale": self.config["scale"], "data": self._data}
 
     @property
@@ -138,6 +136,19 @@ class Plan:
         source = self.others("generator").get("source") if constants.get("turns") == "source" else None
         return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")), source)
 
+    def needs_in(self, fold: Fold) -> Needs:
+        """The same in a fold, whose reserve some generators draw from."""
+        if not self.draws_from_reserve:
+            return self.needs
+        if fold.reserve is None:  # the train part must not serve in its place
+            raise AugrunError(f"fold {fold.name} of {self.corpus.name} has no reserve for the generator to draw from")
+        return replace(self.needs, pool=fold.reserve)
+
+    @property
+    def draws_from_reserve(self) -> bool:
+        """Whether the generator's primes are of the fold's reserve instead of its train part."""
+        return bool(self._constant("generator", "draws_from") == "reserve")
+
     @cached_property
     def cells(self) -> list[Cell]:
         """Every fold and trial, trial by trial."""
@@ -156,8 +167,10 @@ class Plan:
                 generator = self._stage(
                     "generator", recorded | others, seed=seed if reseed else first, settings=settings
                 )
-            made_from = (
-                {"train": fold.train.digest} | others | ({"generator": generator.fingerprint} if generator else {})
+            made_from = {"train": fold.train.digest} | others
+            made_from |= {"generator": generator.fingerprint} if generator else {}
+            made_from |= (
+                {"reserve": fold.reserve.digest} if self.draws_from_reserve and fold.reserve is not None else {}
             )
             plan = {**schema.settings_of(self.config["generator"]), "policy": self._drawn, **self._learned_from}
             samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
@@ -377,11 +390,3 @@ class Plan:
         words += [f"mixup_{self.names['mixup']}"] if "mixup" in self.names else []
         # A simulated imbalance is another experiment on the same corpus.
         return "/".join([*words, self.names["protocol"]] if self.config["protocol"].get("minority") else words)
-
-
-def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same condition's configuration on all recordings alone."""
-    needed = schema.uses(config["protocol"])  # what only the generator used is no part of it
-    roles = {role: config[role] for role in schema.ROLES if role in config and role in needed}
-    others = {key: value for key, value in config.items() if key not in schema.ROLES}
-    return {**others, **roles, **{group: dict(choice) for group, choice in BASELINE.items()}}

@@ -1,4 +1,4 @@
-"""The two words that the YAML files add to OmegaConf's own."""
+"""The three words that the YAML files add to OmegaConf's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ def default_scale(*, _root_: DictConfig) -> str:
     return "paper" if _root_.data.root or dataset.get("root") else "demo"
 
 
+def by_controls(on: Any, off: Any, *, _root_: DictConfig) -> Any:
+    """`${by_controls:ON,OFF}`: the value with `controls=true`, and without."""
+    return on if _root_.get("controls") else off
+
+
 def register() -> None:
     """Makes the resolvers known to OmegaConf; may be called again."""
     OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
+    OmegaConf.register_new_resolver("by_controls", by_controls, replace=True)
     OmegaConf.register_new_resolver("default_scale", default_scale, replace=True)

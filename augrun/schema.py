@@ -111,12 +111,14 @@ class Settings:
         scale: `paper` for the published sizes, `demo` for small ones.
         seed: from which every trial's seed follows.
         baseline: also train on the recorded clips alone, and compare.
+        controls: keep a reserve out of training, and add the controls to a sweep (`augrun.controls`).
         confidence: the level of every interval.
     """
 
     scale: Literal["paper", "demo"]
     seed: Annotated[int, "[0, inf)"] = 0
     baseline: bool = True
+    controls: bool = False
     confidence: Annotated[float, "(0, 1)"] = 0.95
     trials: Trials = field(default_factory=Trials)
     data: Data = field(default_factory=Data)
@@ -205,12 +207,17 @@ def _check_domains(config: Mapping[str, Any], problems: list[str]) -> None:
 
 
 def _check_policy(config: Mapping[str, Any], problems: list[str]) -> None:
-    """A policy that plans no samples goes with no generator."""
+    """A policy that plans no samples goes with no generator, and what draws from a reserve wants one."""
     generator, policy = (describe(config[group]["_target_"]).constants for group in ("generator", "policy"))
     if generator.get("domain") is not None and policy.get("generates") is False:
         problems.append(
             f"policy={config['policy'].get('name')} plans no samples for generator={config['generator'].get('name')}; "
             "choose generator=none, or a policy that does"
+        )
+    if generator.get("draws_from") == "reserve" and not config["protocol"].get("reserve"):
+        problems.append(
+            f"generator={config['generator'].get('name')} draws from recorded clips that are kept out of training, and "
+            "protocol.reserve keeps none; give controls=true, or protocol.reserve=0.2"
         )
 
 

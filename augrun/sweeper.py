@@ -19,6 +19,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from augrun import controls
+from augrun.code import describe
 from augrun.errors import AugrunError, RequestError
 from augrun.schema import GROUPS
 
@@ -103,7 +105,10 @@ class CheckedSweeper(Sweeper):
         overrides = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()] + arguments)
         batches = BasicSweeper.split_arguments(overrides, None)
         product = [list(row) for batch in batches for row in batch]
+        controls.require_one_value(product)
         table = self._table(product[0])
+        if table is None and self._peek(product[0]).get(controls.KEY):
+            product = controls.added(product, self._generator)
         rows = [Row(row) for row in product] if table is None else _rows_of(table, product)
         settings = self.config.get("sweep", {})
         rows = self._valid(rows, bool(settings.get("skip_invalid")))
@@ -116,15 +121,25 @@ class CheckedSweeper(Sweeper):
         _compare(outcome.rows, self._compose, table)
         return [returns]
 
+    def _peek(self, row: Sequence[str]) -> dict[str, Any]:
+        """The configuration that a row makes; an empty one where it makes none, and `_valid` says what is wrong."""
+        try:
+            return self._compose(row)
+        except (HydraException, OmegaConfBaseException):
+            return {}
+
+    def _generator(self, row: Sequence[str]) -> str | None:
+        """The name of a row's generator; None where it has none that makes samples."""
+        section = self._peek(row).get("generator") or {}
+        makes = section.get("_target_") and describe(section["_target_"]).constants.get("domain") is not None
+        return str(section.get("name")) if makes else None
+
     def _table(self, row: Sequence[str]) -> Definition | None:
         """The published table that the sweep is for, where its experiment defines one."""
         from augrun.reports.definition import SWEPT, Definition
         from augrun.schema import TABLE
 
-        try:
-            config = self._compose(row)
-        except (HydraException, OmegaConfBaseException):
-            return None  # `_valid` says what is wrong
+        config = self._peek(row)
         section, picked = config.get(TABLE), (config.get("sweep") or {}).get("rows")
         if picked and not section:
             raise RequestError("sweep.rows picks rows of a published table: augrun -m experiment=NAME")
@@ -132,7 +147,12 @@ class CheckedSweeper(Sweeper):
         definition = Definition.of(name, section) if section else None
         if definition is not None and definition.kind not in SWEPT:
             raise RequestError(f"{name}: no classifier is trained for this table; `augrun table {name}` prints it")
-        return None if definition is None else definition.only(picked)
+        if definition is None or not config.get(controls.KEY):
+            return None if definition is None else definition.only(picked)
+        with_controls = controls.tabled(definition, lambda words: self._generator([*words, *row]))
+        if with_controls is definition:
+            log.warning("controls=true: no row of %s has a generator, so there is no control to set beside", name)
+        return with_controls.only(controls.picked(with_controls, picked))
 
     def _compose(self, row: Sequence[str]) -> dict[str, Any]:
         from augrun.experiment import resolve

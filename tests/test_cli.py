@@ -70,6 +70,7 @@ PARTNERS = {
     **{name: [*_VECTORS, "classifier=dnn", "policy=real_synthetic"] for name in ("sahu_gan", "sahu_cgan")},
     **{f"reducer/{name}": [*_VECTORS, "classifier=svm", "generator=none"] for name in names("reducer", "[!n]*")},
     "real": ["generator=none"],
+    "oracle": ["controls=true"],
 }
 UNLABELLED = ("tedlium",)
 
@@ -166,6 +167,11 @@ def test_cfg_job_shows_both_values_and_resolves_by_scale():
     paper = yaml.safe_load(augrun("--cfg", "job", "--resolve", "-p", "dataset", "scale=paper").stdout)
     assert paper["input_frames"] == 4096
     assert demo["input_frames"] < 4096
+
+
+@pytest.mark.parametrize("word", ["controls=true", "+controls=true"])
+def test_controls_keep_a_reserve_with_a_plus_and_without(word):
+    assert yaml.safe_load(augrun("--cfg", "job", "--resolve", "-p", "protocol", word).stdout)["reserve"] == 0.2
 
 
 def test_naming_a_real_corpus_makes_the_scale_paper(tmp_path):

@@ -13,6 +13,8 @@ import torch
 
 from augrun import experiment, resolvers
 from augrun.condition import Condition
+from augrun.errors import RequestError
+from augrun.reports import kept_sounds
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16000
@@ -143,3 +145,41 @@ def test_a_poisoned_target_corpus_changes_nothing_but_what_is_selected_on_it(tmp
     (after,) = fitted(corpus, tmp_path / "c", *across)
     assert after["validation scores"] != clean[0]["validation scores"]
     assert after["fingerprint"] != clean[0]["fingerprint"]
+
+
+def test_the_reserve_is_nowhere_but_in_the_oracle_s_samples(tmp_path: Path) -> None:
+    corpus, output = write(tmp_path / "corpus", 0), tmp_path / "out"
+    words = ["protocol=loso", "protocol.limit=1", "policy.fraction=0.1", "generator.prime_s=1.0"]
+    conditions = {
+        name: condition(corpus, output, *words, f"generator={name}", share, without=("generator",))
+        for name, share in (("oracle", "controls=true"), ("copy", "controls=true"), ("shuffled", "controls=true"))
+    }
+    (cell,) = conditions["oracle"].cells
+    fold = cell.fold
+    assert fold.reserve is not None and len(fold.reserve) == round(0.2 * len(fold.train) / 0.8)
+    kept = {column: set(fold.reserve.clips[column]) for column in ("clip_id", "utterance", "digest", "path")}
+    for part in (fold.train, fold.validation, fold.test):
+        assert not any(set(part.clips[column]) & values for column, values in kept.items())
+    primes = {}
+    for name, made in conditions.items():
+        samples = made.generated(made.cells[0])
+        assert samples is not None and len(samples)
+        primes[name] = set(samples.clips["primed_by"].str.split("@").str[0])
+        (tmp_path / name).mkdir()
+        heard = kept_sounds.keep(tmp_path / name, samples, made.corpus)
+        assert heard and all(one.prime is not None and one.prime.is_file() for one in heard)
+    assert primes["oracle"] <= kept["clip_id"]
+    assert primes["copy"] | primes["shuffled"] <= set(fold.train.clips["clip_id"])
+    # The part that samples are drawn from is in their name: another reserve makes other samples.
+    other = condition(corpus, output, *words, "generator=oracle", "protocol.reserve=0.4", without=("generator",))
+    assert other.cells[0].samples is not None and cell.samples is not None
+    assert cell.samples.content["inputs"]["reserve"] == fold.reserve.digest
+    assert other.cells[0].samples.fingerprint != cell.samples.fingerprint
+    assert conditions["oracle"].names["reserve"] == "0.2"
+
+
+def test_an_oracle_without_a_reserve_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        RequestError, match=r"^generator=oracle draws .* give controls=true, or protocol\.reserve=0\.2$"
+    ):
+        condition(tmp_path, tmp_path / "out", "generator=oracle", without=("generator",))

@@ -61,6 +61,8 @@ class Generator:
         turns: `source` where its primes are the clips of that corpus, each of them for every class.
         uses: roles (`source`, `noise`) whose corpora `fit` and `generate` get as keyword arguments of these names.
         may_use: roles that they get where the condition has them.
+        draws_from: `train`, or `reserve` where its primes are of the fold's reserve (`Fold.reserve`).
+        told_classes: whether `generate` gets `classes` as well: the class indices of each clip that may prime, by id.
         version: bumped by hand when the meaning of stored results changes without a code change.
 
     Fields that the policy reads: `sample_s` (seconds of one finished sample) and, where `primed` is true,
@@ -74,6 +76,8 @@ class Generator:
     turns: ClassVar[str | None] = None
     uses: ClassVar[tuple[str, ...]] = ()
     may_use: ClassVar[tuple[str, ...]] = ()
+    draws_from: ClassVar[str] = "train"
+    told_classes: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def notes(self) -> list[str]:

@@ -1,4 +1,7 @@
-"""Recorded clips again: what more of the same would give, and a check of everything around a generator."""
+"""Recorded clips again: what more of the same would give, and a check of everything around a generator.
+
+A control: what mere repetition gives. A generator that gives no more has added nothing of its own.
+"""
 
 from __future__ import annotations
 

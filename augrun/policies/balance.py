@@ -36,8 +36,12 @@ class BalanceToMajority(Policy):
         """What brings the classes up, class by class; see `Policy.plan`.
 
         Primes are whole clips. Within a class they are drawn without replacement until all have served, then again.
+        From a pool they are drawn for the recorded clips that give way as well.
         """
         counts, owners = class_counts(train, units)
+        pool, of_pool = (
+            (train, owners) if needs.pool is None else (needs.pool, class_counts(needs.pool, part="reserve")[1])
+        )
         if self.replace != "none" and (units is not None or not needs.primed):
             raise AugrunError(
                 "policy.replace wants samples that are made from recorded clips, one each; "
@@ -51,8 +55,12 @@ class BalanceToMajority(Policy):
             leaving = generator.permutation(clips)[: self._replacements(counts, label)]
             replaced += train.clips["clip_id"].iloc[leaving].tolist()
             added = int(counts.max() - counts[label])
-            primes = [*leaving, *islice(_again_and_again(clips, generator), added)]
-            rows += [_request(train, label, draw, int(clip), needs, generator) for draw, clip in enumerate(primes)]
+            if needs.pool is None:
+                primes = [*leaving, *islice(_again_and_again(clips, generator), added)]
+            else:
+                further = _again_and_again(np.flatnonzero(of_pool == label), generator)
+                primes = list(islice(further, len(leaving) + added))
+            rows += [_request(pool, label, draw, int(clip), needs, generator) for draw, clip in enumerate(primes)]
         table = pd.DataFrame(rows, columns=list(REQUEST_COLUMNS))
         seconds = float(table["seconds"].sum()) / len(counts)
         return Plan(table, seconds, {}, tuple(replaced))
@@ -63,7 +71,7 @@ class BalanceToMajority(Policy):
         return int(counts[label] - counts.min())
 
 
-def class_counts(train: Corpus, units: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def class_counts(train: Corpus, units: np.ndarray | None = None, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
     """Clips (or units) of each class, int64, shape (classes,), and each clip's class, shape (clips,).
 
     Raises:
@@ -79,7 +87,7 @@ def class_counts(train: Corpus, units: np.ndarray | None = None) -> tuple[np.nda
     counts = np.bincount(owners, weights=each, minlength=len(train.label_set)).astype(np.int64)
     lacking = [train.label_set.names[label] for label in np.flatnonzero(counts == 0)]
     if lacking:
-        raise AugrunError(f"{train.name}: no train clip of {', '.join(lacking)}; nothing to bring up from")
+        raise AugrunError(f"{train.name}: no {part} clip of {', '.join(lacking)}; nothing to bring up from")
     return counts, owners
 
 
@@ -88,9 +96,9 @@ def _again_and_again(clips: np.ndarray, generator: np.random.Generator) -> Itera
         yield from generator.permutation(clips)
 
 
-def _request(train: Corpus, label: int, draw: int, clip: int, needs: Needs, generator: np.random.Generator) -> tuple:
+def _request(pool: Corpus, label: int, draw: int, clip: int, needs: Needs, generator: np.random.Generator) -> tuple:
     """A row of the request table; a generator without primes gets none."""
-    origin = train.clips.iloc[clip]
+    origin = pool.clips.iloc[clip]
     seed = int(generator.integers(2**31))
     seconds = float(origin.duration_s) if needs.reconstructs or needs.sample_s is None else needs.sample_s
     prime = (origin.clip_id, origin.path, float(origin.start_s), float(origin.duration_s))

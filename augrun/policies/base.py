@@ -22,6 +22,7 @@ class Needs:
         sample_s: seconds of one finished sample; None makes it as long as its prime.
         reconstructs: the sample is as long as its prime, also where a clip is too short for a full one.
         source: the unlabelled clips that it turns into samples of any class; None where it has none.
+        pool: the recorded clips that primes are drawn from; None: the train part, by which amounts are counted anyway.
     """
 
     primed: bool
@@ -29,6 +30,7 @@ class Needs:
     sample_s: float | None
     reconstructs: bool = False
     source: Corpus | None = None
+    pool: Corpus | None = None
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,14 @@ class Policy:
         """What to generate.
 
         Args:
-            train: the recorded train part; nothing else is ever drawn from.
+            train: the recorded train part; nothing else is ever drawn from, but for `needs.pool`.
             needs: what the generator wants.
             seed: of the draw.
             units: how many examples each clip is for the generator (its segments, where that learns from segments),
                 shape (clips,); None counts each clip as one.
 
         Raises:
-            AugrunError: the train part does not serve.
+            AugrunError: the train part (or the pool) does not serve.
         """
         raise NotImplementedError(f"{type(self).__name__} generates nothing")
 

@@ -41,20 +41,22 @@ class EqualDuration(Policy):
 
         Within a class, windows are drawn without replacement: first one of every clip, in random order,
         then a second one of the clips that have another, and so on. Windows of one clip do not overlap.
+        A generator without primes uses none up.
         """
         total = self.total_hours * 3600 if self.total_hours is not None else self.fraction * train.seconds
         budget = total / len(train.label_set)
         rows: list[tuple] = []
         shortfalls: dict[str, float] = {}
-        targets = train.targets()
-        windows = _Windows(train, needs, seed)
+        pool, part = (train, "train") if needs.pool is None else (needs.pool, "reserve")
+        targets = pool.targets()
+        windows, again = _Windows(pool, needs, seed), self.allow_reuse or not needs.primed
         for label, name in enumerate(train.label_set.names):
             generator = np.random.default_rng([seed, label])
             clips = np.flatnonzero(targets[:, label])
             if not len(clips):
-                raise AugrunError(f"no train clip carries the class {name!r}: nothing to prime its samples with")
+                raise AugrunError(f"no {part} clip carries the class {name!r}: nothing to prime its samples with")
             made = seconds = 0.0
-            for draw, (clip, start, length) in enumerate(self._draws(windows, clips, generator)):
+            for draw, (clip, start, length) in enumerate(_draws(windows, clips, generator, again)):
                 seconds = length if needs.reconstructs or needs.sample_s is None else needs.sample_s
                 # Stop where one more would take the total further from the budget than it is; never at none.
                 if made and made + seconds / 2 > budget:
@@ -62,46 +64,47 @@ class EqualDuration(Policy):
                 made += seconds
                 sample_id = f"{label:03d}-{draw:05d}"
                 # The class it is for comes first: it is the one that the sample is judged by.
-                further = train.clips["labels"].iat[clip] if self.inherit == "all" else ()
+                further = pool.clips["labels"].iat[clip] if self.inherit == "all" else ()
                 labels = (label, *(other for other in further if other != label))
-                origin = train.clips.iloc[clip]
+                origin = pool.clips.iloc[clip]
+                prime = (origin.clip_id, origin.path, start, length) if needs.primed else ("", "", 0.0, 0.0)
                 sample_seed = int(generator.integers(2**31))
-                rows.append(
-                    (sample_id, label, labels, seconds, origin.clip_id, origin.path, start, length, sample_seed)
-                )
+                rows.append((sample_id, label, labels, seconds, *prime, sample_seed))
             else:
                 if budget - made > seconds / 2:
                     shortfalls[name] = budget - made
         if shortfalls:
-            self._warn(shortfalls, budget)
+            _warn(shortfalls, budget, part)
         return Plan(pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), budget, shortfalls)
 
-    def _draws(
-        self, windows: _Windows, clips: np.ndarray, generator: np.random.Generator
-    ) -> Iterator[tuple[int, float, float]]:
-        """Yields (clip, start in seconds, seconds), over clips first."""
-        while True:
-            order = generator.permutation(clips)
-            slots = {int(clip): generator.permutation(windows.count[clip]) for clip in order}
-            for turn in range(int(windows.count[clips].max())):
-                for clip in order:
-                    if turn < windows.count[clip]:
-                        yield int(clip), *windows.at(int(clip), int(slots[int(clip)][turn]))
-            if not self.allow_reuse:
-                return
 
-    @staticmethod
-    def _warn(shortfalls: dict[str, float], budget: float) -> None:
-        named = ", ".join(f"{name} {missing:.0f} s" for name, missing in list(shortfalls.items())[:5])
-        more = f" and {len(shortfalls) - 5} more" if len(shortfalls) > 5 else ""
-        log.warning(
-            "%d of the classes have too few recorded windows for %.0f s each; missing: %s%s "
-            "(policy.allow_reuse=true would draw windows again)",
-            len(shortfalls),
-            budget,
-            named,
-            more,
-        )
+def _draws(
+    windows: _Windows, clips: np.ndarray, generator: np.random.Generator, again: bool
+) -> Iterator[tuple[int, float, float]]:
+    """Yields (clip, start in seconds, seconds), over clips first."""
+    while True:
+        order = generator.permutation(clips)
+        slots = {int(clip): generator.permutation(windows.count[clip]) for clip in order}
+        for turn in range(int(windows.count[clips].max())):
+            for clip in order:
+                if turn < windows.count[clip]:
+                    yield int(clip), *windows.at(int(clip), int(slots[int(clip)][turn]))
+        if not again:
+            return
+
+
+def _warn(shortfalls: dict[str, float], budget: float, part: str) -> None:
+    named = ", ".join(f"{name} {missing:.0f} s" for name, missing in list(shortfalls.items())[:5])
+    more = f" and {len(shortfalls) - 5} more" if len(shortfalls) > 5 else ""
+    log.warning(
+        "%d of the classes have too few %s windows for %.0f s each; missing: %s%s "
+        "(policy.allow_reuse=true would draw windows again)",
+        len(shortfalls),
+        "recorded" if part == "train" else part,
+        budget,
+        named,
+        more,
+    )
 
 
 class _Windows:

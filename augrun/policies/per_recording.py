@@ -7,6 +7,7 @@ gives.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,12 +17,18 @@ import pandas as pd
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError
 from augrun.generators.base import REQUEST_COLUMNS
+from augrun.policies.balance import class_counts
 from augrun.policies.base import Needs, Plan, Policy
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PerRecording(Policy):
-    """As many samples of a class as it has recorded clips; each clip primes one, where there are primes."""
+    """As many samples of a class as it has recorded clips; each clip primes one, where there are primes.
+
+    A pool of fewer clips than a class has in the train part gives fewer samples of it: each of its clips primes one.
+    """
 
     version: ClassVar[int] = 1
 
@@ -38,13 +45,35 @@ class PerRecording(Policy):
             )
         if needs.source is not None:
             return self._turned(train, needs.source, seed)
+        if needs.pool is not None:
+            return self._drawn(train, needs.pool, needs, seed)
         each = np.ones(len(train), np.int64) if units is None else np.asarray(units, np.int64)
         rows = np.repeat(np.arange(len(train)), each)
         labels, clips = train.first_labels()[rows], train.clips.iloc[rows]
-        seconds = clips["duration_s"].to_numpy(np.float64)
-        whole = needs.reconstructs or needs.sample_s is None
-        requests = _requests(labels, clips, seconds if whole else float(needs.sample_s or 0.0), needs.primed, seed)
+        requests = _requests(labels, clips, _seconds(clips, needs), needs.primed, seed)
         return Plan(requests, float(requests["seconds"].sum()) / len(train.label_set), {})
+
+    def _drawn(self, train: Corpus, pool: Corpus, needs: Needs, seed: int) -> Plan:
+        """As many clips of the pool as the train part has of each class, or all that there are."""
+        counts, of_pool = class_counts(train)[0], class_counts(pool, part="reserve")[1]
+        rng = np.random.default_rng([seed, 6])
+        drawn = [rng.permutation(np.flatnonzero(of_pool == k))[:most] for k, most in enumerate(counts)]
+        found = np.array([len(of_class) for of_class in drawn])
+        clips = pool.clips.iloc[np.concatenate(drawn)]
+        labels = np.repeat(np.arange(len(drawn)), found)
+        requests = _requests(labels, clips, _seconds(clips, needs), needs.primed, seed)
+        asked = np.bincount(train.first_labels(), np.broadcast_to(_seconds(train.clips, needs), len(train)))
+        missing = np.maximum(0.0, asked - np.bincount(labels, requests["seconds"]))
+        short = {train.label_set.names[k]: float(missing[k]) for k in np.flatnonzero(found < counts)}
+        if short:
+            log.warning(
+                "the reserve has fewer clips than the train part of %s: %d samples, not %d "
+                "(a larger protocol.reserve keeps more)",
+                ", ".join(short),
+                len(requests),
+                len(train),
+            )
+        return Plan(requests, float(asked.mean()), short)
 
     def _turned(self, train: Corpus, source: Corpus, seed: int) -> Plan:
         """Each source clip once for every class: Bao et al. 2019, section 4.1, "each of the target emotions"."""
@@ -53,6 +82,13 @@ class PerRecording(Policy):
         labels = np.repeat(np.arange(classes), len(source))
         requests = _requests(labels, clips, clips["duration_s"].to_numpy(np.float64), True, seed)
         return Plan(requests, source.seconds, {})
+
+
+def _seconds(clips: pd.DataFrame, needs: Needs) -> np.ndarray | float:
+    """How long the samples are that the clips are asked to prime."""
+    if needs.reconstructs or needs.sample_s is None:
+        return clips["duration_s"].to_numpy(np.float64)
+    return float(needs.sample_s)
 
 
 def _requests(

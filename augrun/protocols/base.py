@@ -1,9 +1,9 @@
-"""What every protocol promises, and the simulated imbalance that each of them can have."""
+"""What every protocol promises, and the reserve and the simulated imbalance that each of them can have."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
-from augrun.protocols.drawing import generator
+from augrun.protocols.drawing import draw, generator, units
 
 PARTS = ("train", "validation", "test")
 
@@ -46,12 +46,15 @@ class Protocol:
         minority: the class of which `remove` is taken out of every train part; None leaves all as they are.
         remove: share of its utterances (Chatziagapi et al. 2019, section 3.2: 80 %), drawn after the validation part,
             which stays whole; None leaves all as they are. A larger share removes what a smaller one does, and more.
+        reserve: share of the train part's utterances that every fold keeps out of all parts (`Fold.reserve`), drawn
+            before anything is removed.
     """
 
     uses: ClassVar[tuple[str, ...]] = ()
 
     minority: str | None = None
     remove: Annotated[float, "[0, 1)"] | None = None
+    reserve: Annotated[float, "[0, 1)"] = 0.0
 
     def __post_init__(self) -> None:
         if self.remove and self.minority is None:
@@ -70,7 +73,7 @@ class Protocol:
         Raises:
             AugrunError: the corpus cannot be parted so, or a class would be missing in a part.
         """
-        folds = [self._imbalanced(fold, seed) for fold in self.part(corpus, seed, target)]
+        folds = [self._imbalanced(self._reserved(fold, seed), seed) for fold in self.part(corpus, seed, target)]
         names = [fold.name for fold in folds]
         if len(set(names)) < len(names):
             raise AugrunError(
@@ -89,6 +92,19 @@ class Protocol:
         """The folds as the protocol has them; `folds` removes from their train parts and checks them."""
         raise NotImplementedError
 
+    def _reserved(self, fold: Fold, seed: int) -> Fold:
+        """The fold with a share of its train part's utterances kept out as its reserve."""
+        if not self.reserve or not len(fold.train):
+            return fold
+        kept_out = draw(fold.train, self.reserve, generator(seed, f"reserve {fold.name}"))
+        targets = fold.train.targets() > 0
+        # An utterance of several classes is drawn by its rarest one: a common class could lose all that it has.
+        lost = targets.any(axis=0) & ~targets[~kept_out].any(axis=0)
+        owners = units(fold.train)
+        for label in np.flatnonzero(lost):
+            kept_out &= owners != min(owners[targets[:, label]])
+        return replace(fold, train=fold.train.select(~kept_out), reserve=fold.train.select(kept_out))
+
     def _imbalanced(self, fold: Fold, seed: int) -> Fold:
         """The fold with part of the minority's utterances taken out of its train part."""
         if self.minority is None or self.remove is None:
@@ -104,7 +120,7 @@ class Protocol:
         # One stays, so that no request for imbalance loses the class.
         gone = drawn[: min(round(self.remove * len(drawn)), len(drawn) - 1)]
         kept = fold.train.select(~np.isin(owners, gone))
-        return Fold(fold.name, kept, fold.validation, fold.test, fold.reserve)
+        return replace(fold, train=kept)
 
 
 def fold_of(name: str, corpus: Corpus, parts: Sequence[np.ndarray]) -> Fold:
@@ -114,15 +130,15 @@ def fold_of(name: str, corpus: Corpus, parts: Sequence[np.ndarray]) -> Fold:
 
 
 def check(fold: Fold, holds_out: bool = True) -> None:
-    """Every part must have clips of every class, and no utterance may be in two parts.
+    """Every part must have clips of every class, and no utterance may be in two parts or in one and the reserve.
 
-    A validation part that is not held out has no clips at all.
+    A validation part that is not held out has no clips at all; a reserve may lack a class.
 
     Raises:
         AugrunError: a part lacks a class, or an utterance is in two.
     """
     seen: set[str] = set()
-    for clips in (fold.train, fold.validation, fold.test):
+    for clips in (fold.train, fold.validation, fold.test, *([] if fold.reserve is None else [fold.reserve])):
         utterances = set(clips.clips["utterance"])
         if both := utterances & seen:
             raise AugrunError(

@@ -72,15 +72,19 @@ def strata(corpus: Corpus, owner: np.ndarray, owners: int) -> np.ndarray:
     return np.where(counts.any(axis=1), frequency.argmin(axis=1), -1)
 
 
+def units(corpus: Corpus) -> np.ndarray:
+    """What is drawn as a whole: the name of each clip's utterance, or of its cluster where nobody speaks."""
+    clips = corpus.clips
+    return np.where(clips["speaker"] == "", clips["cluster"], clips["utterance"]).astype(str)
+
+
 def draw(corpus: Corpus, share: float, rng: np.random.Generator) -> np.ndarray:
     """A mask of the clips of `share` of the utterances of each class: at least one utterance, and not all.
 
     An utterance of several classes counts as one of the rarest among them. Where nobody speaks, whole clusters are
     drawn instead: an artist's tracks, or the pieces of one recording, tell too much of each other.
     """
-    clips = corpus.clips
-    units = np.where(clips["speaker"] == "", clips["cluster"], clips["utterance"]).astype(str)
-    names, owner = np.unique(units, return_inverse=True)
+    names, owner = np.unique(units(corpus), return_inverse=True)
     of_class = strata(corpus, owner, len(names))
     mask = np.zeros(len(names), dtype=bool)
     for stratum in np.unique(of_class):

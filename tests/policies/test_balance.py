@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -139,3 +140,17 @@ def test_what_cannot_be_balanced_is_refused() -> None:
     ):
         with pytest.raises(AugrunError, match="toy: no train clip of neutral; nothing to bring up from"):
             attempt()
+
+
+@pytest.mark.parametrize("replaced", ["none", "all"])
+def test_a_pool_primes_all_that_is_added_or_replaced(replaced: str) -> None:
+    train, pool = corpus([2, 5, 8]), corpus([2, 2, 3])
+    pool.clips["clip_id"] = [f"kept{row}" for row in range(len(pool))]
+    plan = BalanceToMajority(replace=replaced).plan(train, replace(WAVE, pool=pool), 0)  # type: ignore[arg-type]
+    owners = dict(zip(pool.clips["clip_id"], pool.first_labels(), strict=True))
+    assert [owners[clip] for clip in plan.requests["prime_clip"]] == plan.requests["label"].tolist()
+    composed = BalanceToMajority().compose(train, generated(plan.requests, train), plan.replaced)
+    assert by_class(composed) == [8, 8, 8]
+    assert len(plan.replaced) == (0 if replaced == "none" else 3 + 6)
+    with pytest.raises(AugrunError, match="no reserve clip of neutral"):
+        BalanceToMajority().plan(train, replace(WAVE, pool=pool.select(pool.first_labels() < 2)), 0)

@@ -102,6 +102,30 @@ def test_a_clip_shorter_than_the_prime_primes_with_all_it_has():
     assert (plan.requests["seconds"] == plan.requests["prime_s"]).all()
 
 
+def test_a_pool_primes_and_the_train_part_counts(caplog):
+    train, pool = corpus([10.0] * 20, [[i % 2] for i in range(20)]), corpus([4.0] * 6, [[0], [1], [1], [1], [1], [1]])
+    pool.clips["clip_id"] = [f"kept{i}" for i in range(6)]
+    needs = Needs(primed=True, prime_s=4.0, sample_s=4.0, reconstructs=True, pool=pool)
+    with caplog.at_level("WARNING"):
+        plan = EqualDuration(fraction=0.2).plan(train, needs, seed=0)
+    assert plan.seconds_per_class == pytest.approx(0.2 * 200 / 2)
+    assert plan.requests.groupby("label")["seconds"].sum().tolist() == [4.0, 20.0]
+    assert set(plan.requests["prime_clip"]) == {f"kept{i}" for i in range(6)}
+    assert plan.shortfalls == {"class0": pytest.approx(16.0)}
+    assert "1 of the classes have too few reserve windows for 20 s each; missing: class0 16 s" in caplog.text
+    lacking = Needs(primed=True, prime_s=4.0, sample_s=4.0, pool=pool.select([0]))
+    with pytest.raises(AugrunError, match="no reserve clip carries the class 'class1'"):
+        EqualDuration().plan(train, lacking, seed=0)
+
+
+def test_without_primes_no_window_is_used_up():
+    train = corpus([8.0] * 4, [[0], [0], [0], [1]])
+    plan = EqualDuration(fraction=1.0).plan(train, Needs(primed=False, prime_s=None, sample_s=4.0), seed=0)
+    assert plan.requests["label"].tolist() == [0] * 4 + [1] * 4 and plan.shortfalls == {}
+    assert set(plan.requests["prime_clip"]) == set(plan.requests["prime_path"]) == {""}
+    assert set(plan.requests["prime_s"]) == {0.0} and plan.requests["seed"].is_unique
+
+
 def test_inherit_drawn_or_all():
     train = corpus([50.0] * 4, [[0, 1], [1, 0], [0], [1]])
     drawn = EqualDuration(fraction=0.5).plan(train, DDSP, seed=0).requests

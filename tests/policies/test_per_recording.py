@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,19 @@ def test_a_source_corpus_becomes_every_class() -> None:
     assert plan.requests["seconds"].tolist() == source.clips["duration_s"].tolist() * 3
     assert plan.requests["sample_id"].is_unique
     assert plan.seconds_per_class == pytest.approx(source.seconds)
+
+
+def test_a_pool_primes_each_of_its_clips_once(caplog: pytest.LogCaptureFixture) -> None:
+    train, pool = corpus([4, 2, 3]), corpus([2, 5, 3])
+    needs = replace(RECONSTRUCTED, pool=pool)
+    with caplog.at_level("WARNING"):
+        plan = PerRecording().plan(train, needs, 0)
+    assert plan.requests["label"].tolist() == [0] * 2 + [1] * 2 + [2] * 3
+    assert plan.requests["prime_clip"].is_unique and set(plan.requests["prime_clip"]) <= set(pool.clips["clip_id"])
+    owners = dict(zip(pool.clips["clip_id"], pool.first_labels(), strict=True))
+    assert [owners[clip] for clip in plan.requests["prime_clip"]] == plan.requests["label"].tolist()
+    assert plan.requests["seconds"].tolist() == plan.requests["prime_s"].tolist()
+    seconds = train.clips["duration_s"][train.first_labels() == 0].sum()
+    assert plan.shortfalls == {"angry": pytest.approx(seconds - plan.requests["seconds"][:2].sum())}
+    assert plan.seconds_per_class == pytest.approx(train.seconds / 3)
+    assert "fewer clips than the train part of angry: 7 samples, not 9" in caplog.text
