@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from augrun.reports.definition import Definition
     from augrun.reports.feature_means import Near
     from augrun.tracking import Recorder
+    from augrun.tracking_off import Off
 
 log = logging.getLogger(__name__)
 
@@ -198,8 +199,12 @@ def open_store(config: Mapping[str, Any]) -> Store:
     return Store(Path(output["store"] or Path(output["root"]) / "store").resolve())
 
 
-def open_recorder(config: Mapping[str, Any]) -> Recorder:
-    """The recorder that the configuration names."""
+def open_recorder(config: Mapping[str, Any]) -> Recorder | Off:
+    """The recorder that the configuration names; where its `tracking` is null, one that records nothing."""
+    if config["tracking"] is None:
+        from augrun.tracking_off import Off
+
+        return Off()
     from augrun.tracking import Recorder
 
     experiment = config["tracking"].get("experiment") or config["dataset"]["name"]

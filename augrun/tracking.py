@@ -1,4 +1,4 @@
-"""The only module, with its part `tracking_run`, that talks to MLflow.
+"""The only module, with its parts `tracking_run` and `tracking_fetch`, that talks to MLflow.
 
 MLflow is a view: what a condition left in the store is what is sent. A condition's run is found by its fingerprint, so
 a repeat adds nothing, and one that was killed is taken up again. `Run.log_condition` is the one way from a stored
@@ -43,8 +43,11 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
-ARTIFACT_FILES = ("results.json", "config.yaml", "label_validity.json", "feature_means.json", "listen*.html")
-ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health")
+ARTIFACT_FILES = (
+    *("results.json", "config.yaml", "record.json", "label_validity.json", "feature_means.json", "listen*.html"),
+    *("per_class.json", "confusion.json"),
+)
+ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health", "predictions", "curves")
 NOTE_TABLES = ("comparison", "produced", "label_validity")  # shown on a comparison's page
 
 

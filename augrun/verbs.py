@@ -121,19 +121,23 @@ def doctor(arguments: Sequence[str]) -> int:
 
 
 def table(arguments: Sequence[str]) -> int:
-    """`augrun table NAME [overrides]`: a published table, measured on the corpora at hand."""
+    """`augrun table NAME [overrides]`: a published table, measured on the corpora at hand, or that of a sweep."""
     from augrun import table
 
-    parser = _Parser(prog="augrun table", description="A published table, measured on the corpora at hand.")
-    parser.add_argument("name")
+    about = "A published table, measured on the corpora at hand; of a sweep, finished or not, what is there."
+    parser = _Parser(prog="augrun table", description=about)
+    parser.add_argument("name", help="a published table, a sweep (sweep.name), or one of several, NAME/TIME")
     parser.add_argument(
         "overrides", nargs="*", help="of all rows, e.g. dataset.root=DIR; dataset=A,B for these corpora"
     )
     parser.add_argument("--format", choices=table.FORMATS, default="txt", help="what to print (default: txt)")
     parser.add_argument("--out", type=Path, help="where to write (default: tables/NAME under the output root)")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder with further choices")
+    parser.add_argument(
+        "--tracking", metavar="URI", help="ask this MLflow for what the store lacks; `default`: the output folder's own"
+    )
     given = parser.parse_intermixed_args(arguments)
-    table.make(given.name, given.overrides, given.format, given.out, given.config_dir)
+    table.make(given.name, given.overrides, given.format, given.out, given.config_dir, given.tracking)
     return 0
 
 
