@@ -119,14 +119,15 @@ def record(condition: Condition) -> Path:
     """Metrics, summary, pictures and sounds of a condition whose every cell is scored."""
 
     def write(folder: Path) -> dict[str, Any]:
-        from augrun import record
+        from augrun import circumstances, record
         from augrun.showing import spectra, vectors
         from augrun.tracking_parts import commit
 
         baseline = Condition(baseline_of(condition.config), condition.store)
+        about = {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint}
         return record.write(
             folder,
-            {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint},
+            about | circumstances.of(condition.recordings, condition.hardware),
             condition.names,
             condition.stage.fingerprint,
             condition.config,

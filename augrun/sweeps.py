@@ -92,11 +92,13 @@ def load(root: Path, name: str) -> Started | None:
     return Started(**{**found, "rows": rows, "words": tuple(found["words"])})
 
 
-def names(root: Path) -> list[str]:
-    """Of all sweeps that were started, and `NAME/TIME` of each."""
-    places = sorted(path for path in (root / FOLDER).glob("*") if path.is_dir())
-    each = [f"{place.name}/{path.stem}" for place in places for path in sorted(place.glob("*.json"))]
-    return [*(place.name for place in places), *each]
+def names(root: Path, name: str) -> list[str]:
+    """What sweeps can be asked for: all by name, or with `NAME/TIME` those of that name by time."""
+    folder = root / FOLDER
+    if "/" in name:
+        place = folder / file_stem(name.partition("/")[0])
+        return [f"{place.name}/{path.stem}" for path in sorted(place.glob("*.json"))]
+    return sorted(path.name for path in folder.glob("*") if path.is_dir())
 
 
 def file_stem(name: str) -> str:

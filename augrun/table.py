@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from augrun import experiment, schema, swept_table, sweeps
+from augrun import experiment, schema, sweeps, swept_table
 from augrun.composing import compose
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
@@ -122,7 +122,7 @@ def _started(
 
         if swept_table.print_recorded(Source(tracking, root), name, form, started):
             return
-    near = schema.nearest(name, [*tables(config_dir), *sweeps.names(root)])
+    near = schema.nearest(name, [*tables(config_dir), *sweeps.names(root, name)])
     raise RequestError(f"{name}: no such table{near} (augrun list experiment), and {started}")
 
 

@@ -206,7 +206,8 @@ class Recorder:
         with self.guard("sending a comparison"), self.lock(fingerprint):
             for found in self.search(by(fingerprint, "condition")):
                 if found.data.tags.get("augrun.comparison") != folder.name:
-                    self.send_folder(found.info.run_id, folder)
+                    # Its account of the samples' labels, by row, would take the place of the condition's own.
+                    self.send_folder(found.info.run_id, folder, leaving=("label_validity.json",))
                     self.client.set_tag(found.info.run_id, "augrun.comparison", folder.name)
                 return
         self._keep_for_later({"of": str(of), "folder": str(folder)})
@@ -233,10 +234,11 @@ class Recorder:
         shortened = {key: short(value, TAG_LENGTH) for key, value in tags.items()}
         return self.client.create_run(self.experiment_id, run_name=name, tags=shortened)
 
-    def send_folder(self, run_id: str, folder: Path) -> None:
-        """Sends the files and folders that belong into MLflow; those sent before are overwritten."""
+    def send_folder(self, run_id: str, folder: Path, leaving: Sequence[str] = ()) -> None:
+        """Sends the files and folders that belong into MLflow, but those to leave; what was sent before is overwritten."""
         for path in (path for pattern in ARTIFACT_FILES for path in sorted(folder.glob(pattern))):
-            self.client.log_artifact(run_id, str(path))
+            if path.name not in leaving:
+                self.client.log_artifact(run_id, str(path))
         for name in ARTIFACT_FOLDERS:
             if (folder / name).is_dir():
                 self.client.log_artifacts(run_id, str(folder / name), name)
