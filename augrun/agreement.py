@@ -145,21 +145,15 @@ def circumstances(recorded: Path, reproduced: Path, overrides: Sequence[str]) ->
     """In what two runs differ beside their figures, a line each."""
     old, new = (read_json(folder / "record.json") for folder in (recorded, reproduced))
     lines = _changed("commit", old.get("commit"), new.get("commit"))
-    for section, word in (("versions", ""), ("device", "device: "), ("corpora", "corpus in the role ")):
-        before, now = old.get(section), new.get(section) or {}
-        if before is None:
-            lines.append(f"{section}: not recorded then")
-            continue
-        for key in dict.fromkeys([*before, *now]):
-            one, two = before.get(key), now.get(key)
-            if section == "corpora" and one and two:
-                parts = dict.fromkeys([*one, *two])
-                lines += [
-                    line for part in parts for line in _changed(f"{word}{key}: {part}", one.get(part), two.get(part))
-                ]
-            else:
-                lines += _changed(f"{word}{key}", one, two)
-    lines += _changed("platform", old.get("platform"), new.get("platform"))
+    if "versions" in old:
+        lines += _changes("", old["versions"], new["versions"])
+        lines += _changes("device: ", old["device"], new["device"])
+        for role in dict.fromkeys([*old["corpora"], *new["corpora"]]):
+            before, now = (record["corpora"].get(role, {}) for record in (old, new))
+            lines += _changes("corpus: " if role == "dataset" else f"corpus of the role {role}: ", before, now)
+        lines += _changed("platform", old["platform"], new["platform"])
+    else:
+        lines.append("versions, device and corpora: not recorded then")
     lines += [f"configuration: {word} (given now)" for word in overrides]
     return lines + _stages(recorded, reproduced)
 
@@ -177,6 +171,12 @@ def _stages(recorded: Path, reproduced: Path) -> list[str]:
             f"settings, data or code of: {told}" if different else "only the code that puts the results together"
         )
     return lines
+
+
+def _changes(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        line for key in dict.fromkeys([*old, *new]) for line in _changed(f"{what}{key}", old.get(key), new.get(key))
+    ]
 
 
 def _changed(what: str, old: Any, new: Any) -> list[str]:

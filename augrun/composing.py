@@ -68,17 +68,18 @@ def override(config: Mapping[str, Any], words: Sequence[str], config_dir: Path |
             raise RequestError(f"{word}: give one value for one key")
         if group in GROUPS:
             place = role or group
-            changed[place] = compose([word], config_dir)[place]
+            scale = [f"scale={config['scale']}"] if config.get("scale") else []
+            changed[place] = compose([*scale, word], config_dir)[place]
             continue
         *parents, last = given.key_or_group.split(".")
         section: Any = changed
-        for name in (*parents, last):
+        for depth, name in enumerate((*parents, last)):
             if not isinstance(section, dict) or (name not in section and not given.is_add()):
                 legal = list(section) if isinstance(section, dict) else []
                 raise RequestError(
                     f"{given.key_or_group}: no such key in the recorded configuration{nearest(name, legal)}"
                 )
-            if name is not last:
+            if depth < len(parents):
                 section = section.setdefault(name, {})
         section[last] = given.value()
     return changed

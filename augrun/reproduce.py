@@ -109,6 +109,9 @@ def configuration(request: Request, folder: Path, place: Path) -> dict[str, Any]
         raise RequestError(f"{folder / 'config.yaml'}: {str(error).splitlines()[0]}") from error
     if not isinstance(config, Mapping) or not {"dataset", "output", "tracking"} <= config.keys():
         raise RequestError(f"{folder / 'config.yaml'}: is no condition's configuration")
+    for word in request.overrides:
+        if word.startswith(("output.", "tracking", "sweep.")):
+            raise RequestError(f"{word}: a reproduction is not tracked and has a store of its own under AUGRUN_OUTPUT")
     config = override(config, request.overrides, request.config_dir)
     config["output"] = {"root": str(request.root), "store": str(place / "store")}
     if not config["tracking"]:  # of a condition that is a reproduction itself

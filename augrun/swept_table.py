@@ -17,7 +17,7 @@ from augrun import experiment, schema, sweeps
 from augrun.composing import compose
 from augrun.condition import Condition
 from augrun.errors import AugrunError, RequestError
-from augrun.recordings import real_root
+from augrun.recordings import Recordings, real_root
 from augrun.sweeps import Started, SweptRow
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Stages that a sweep has begun, where there are some; without, no corpus has to be read to know that nothing is there.
 WORK = ("generator", "samples", "reducer", "classifier", "predictions", "condition")
+
+
+NOT_BEGUN = "no fold or trial is scored"
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,11 @@ class Found:
         folder: of its results, where they are there.
         how_far: of what is not there, in words.
         wrong: why its configuration cannot work here.
+        confidence: the level of its intervals.
     """
 
     row: SweptRow
+    confidence: float
     folder: Path | None = None
     how_far: str = ""
     wrong: RequestError | None = None
@@ -101,12 +106,18 @@ def published(
     )
 
 
-def recorded(record: Started, name: str, overrides: Sequence[str], config_dir: Path | None, **rest: Any) -> Request:
+def recorded(
+    record: Started,
+    name: str,
+    definition: Definition | None,
+    overrides: Sequence[str],
+    config_dir: Path | None,
+    **rest: Any,
+) -> Request:
     """The request for a sweep that was started; overrides apply to all of its rows."""
     rows = tuple(replace(row, overrides=(*row.overrides, *overrides)) for row in record.rows)
     words = (*record.words, *overrides)
-    further = config_dir or (Path(record.config_dir) if record.config_dir else None)
-    return Request(name, record.name, rows, None, words, record, further, **rest)
+    return Request(name, record.name, rows, definition, words, record, config_dir, **rest)
 
 
 def make(request: Request) -> None:
@@ -117,8 +128,9 @@ def make(request: Request) -> None:
         AugrunError: nothing is there.
     """
     source = _source(request)
+    configs = [compose(row.overrides, request.config_dir) for row in request.rows]
     try:
-        found = list(_found(request, source))
+        found = list(_found(request, configs, source))
         wrong = [one.wrong for one in found if one.wrong is not None]
         if len(wrong) == len(found):
             raise RequestError("\n".join(dict.fromkeys(str(error) for error in wrong)))
@@ -133,7 +145,7 @@ def make(request: Request) -> None:
     missing = [one for one in found if one.folder is None]
     if missing:
         lines = [f"{len(missing)} of {len(found)} rows are missing:", *_listing(missing)]
-        print("\n".join([*lines, f"{request.command} goes on"]), file=sys.stderr)
+        print("\n".join([*lines, f"to go on: {request.command}"]), file=sys.stderr)
 
 
 def print_recorded(source: Source, title: str, form: str, why: str) -> bool:
@@ -180,37 +192,43 @@ def _product(words: Sequence[str]) -> list[list[str]]:
     return [list(row) for batch in BasicSweeper.split_arguments(overrides, None) for row in batch]
 
 
-def _found(request: Request, source: Source | None) -> Iterator[Found]:
-    """What there is of each row.
-
-    Raises:
-        RequestError: a choice or key does not exist.
-    """
-    for row in request.rows:
-        config = compose(row.overrides, request.config_dir)
+def _found(request: Request, configs: Sequence[dict[str, Any]], source: Source | None) -> Iterator[Found]:
+    """What there is of each row."""
+    read: dict[str, Recordings] = {}
+    for row, config in zip(request.rows, configs, strict=True):
         try:
             experiment.check(config, swept=True)
-            config.pop(schema.TABLE, None)
-            yield _look(row, config, source)
+            plain = {key: value for key, value in config.items() if key != schema.TABLE}
+            condition = Condition(plain, experiment.open_store(config))
+            _share(condition, read)
+            yield Found(row, config["confidence"], *_look(condition, source))
         except RequestError as error:
-            yield Found(row, how_far=f"it cannot work here: {_line(error)}", wrong=error)
+            yield Found(row, config["confidence"], how_far=f"it cannot work here: {_line(error)}", wrong=error)
         except AugrunError as error:
-            yield Found(row, how_far=_line(error))
+            yield Found(row, config["confidence"], how_far=_line(error))
 
 
-def _look(row: SweptRow, config: dict[str, Any], source: Source | None) -> Found:
-    """Whether a row's results are in the store, or else in MLflow; how far it is where they are not."""
-    condition = Condition(config, experiment.open_store(config))
-    rendered = [role for role in condition.recordings.roles if real_root(config, role) is None]
-    if not all(condition.recordings.standin(role).done for role in rendered):
-        return Found(row, how_far="not begun")
-    begun = any((condition.store.root / kind).is_dir() for kind in WORK)
-    if source is None and not begun:
-        return Found(row, how_far="not begun")
-    if condition.stage.done:
-        return Found(row, condition.stage.folder)
-    fetched = source.condition(condition.stage.fingerprint) if source else None
-    return Found(row, fetched) if fetched else Found(row, how_far=how_far(condition))
+def _share(condition: Condition, read: dict[str, Recordings]) -> None:
+    """Lets rows on the same corpora read them once."""
+    for one in (condition, condition.baseline):
+        if one is not None:
+            config = one.config
+            told = [config.get(role) for role in ("dataset", *schema.ROLES)]
+            domain = one.domain if config.get("source") else None
+            key = repr([*told, config["data"], config["representation"], domain])
+            one.recordings = read.setdefault(key, one.recordings)
+
+
+def _look(condition: Condition, source: Source | None) -> tuple[Path | None, str]:
+    """The folder of a condition's results, in the store or else of MLflow; without one, how far it is."""
+    store, roles = condition.store, condition.recordings.roles
+    rendered = [role for role in roles if real_root(condition.config, role) is None]
+    begun = source is not None or any((store.root / kind).is_dir() for kind in WORK)
+    if not begun or not all(condition.recordings.standin(role).done for role in rendered):
+        return None, NOT_BEGUN
+    stage = condition.stage
+    folder = stage.folder if stage.done else source.condition(stage.fingerprint) if source else None
+    return folder, "" if folder else how_far(condition)
 
 
 def how_far(condition: Condition) -> str:
@@ -219,7 +237,7 @@ def how_far(condition: Condition) -> str:
     scored = sum(cell.predictions.done for cell in cells)
     done = {cell.generator.fingerprint: cell.generator.done for cell in cells if cell.generator}
     if not scored and not any(done.values()):
-        return "no fold or trial is scored"
+        return NOT_BEGUN
     trained = f", {sum(done.values())} of {len(done)} generators trained" if done else ""
     return f"{scored} of {len(cells)} folds and trials are scored{trained}"
 
@@ -236,10 +254,9 @@ def _render(request: Request, combination: str, found: Sequence[Found]) -> None:
         return
     folder = request.folder / sweeps.file_stem(combination) if combination else request.folder
     definition = request.definition and replace(request.definition, name=title)
-    confidence = compose(found[0].row.overrides, request.config_dir)["confidence"]
     missing = {one.row.name: one.how_far for one in found if one.folder is None}
     stem = sweeps.file_stem(request.title)
-    comparison.write(folder, title, there, definition, confidence, missing, stem, within="")
+    comparison.write(folder, title, there, definition, found[0].confidence, missing, stem, within="")
     shown = folder / (comparison.CONSOLE if request.form == "txt" else f"{stem}.{request.form}")
     print(shown.read_text(encoding="utf-8").rstrip("\n"))
     print(f"written to {folder}: {stem}.{{{','.join(FORMATS)}}}", file=sys.stderr)
@@ -247,9 +264,8 @@ def _render(request: Request, combination: str, found: Sequence[Found]) -> None:
 
 def _nothing(request: Request, found: Sequence[Found]) -> str:
     """That no row is there, how far each is, and what to do."""
-    begun = [one for one in found if one.how_far not in ("not begun", "no fold or trial is scored")]
-    store = experiment.open_store(compose(found[0].row.overrides, request.config_dir)).root
-    lines = [f"{request.name}: none of its {len(found)} rows is finished in {store}"]
+    begun = [one for one in found if one.how_far != NOT_BEGUN]
+    lines = [f"{request.name}: none of its {len(found)} rows is finished under {request.root}"]
     lines += _listing(begun)
     last = request.record
     if last is not None and request.definition is not None and last.words != request.words:
@@ -259,7 +275,7 @@ def _nothing(request: Request, found: Sequence[Found]) -> str:
 
         if last.commit != commit():
             lines.append(f"and with other code ({last.commit}; this is {commit()}), whose results are not this code's")
-    return "\n".join([*lines, f"{request.command} {'goes on' if begun else 'runs them'}"])
+    return "\n".join([*lines, f"{'to go on' if begun else 'to run them'}: {request.command}"])
 
 
 def _listing(found: Sequence[Found]) -> list[str]:

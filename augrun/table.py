@@ -114,7 +114,9 @@ def _started(
     record = sweeps.load(root, name)
     if record is not None:
         rest: dict[str, Any] = {"form": form, "folder": out or folder, "root": root, "tracking": tracking}
-        swept_table.make(swept_table.recorded(record, name, overrides, config_dir, **rest))
+        further = config_dir or (Path(record.config_dir) if record.config_dir else None)
+        definition = define(record.name, record.words, further)[0] if record.published else None
+        swept_table.make(swept_table.recorded(record, name, definition, overrides, further, **rest))
         return
     started = f"no sweep of that name was started in {root}"
     if tracking is not None:

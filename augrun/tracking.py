@@ -235,7 +235,7 @@ class Recorder:
         return self.client.create_run(self.experiment_id, run_name=name, tags=shortened)
 
     def send_folder(self, run_id: str, folder: Path, leaving: Sequence[str] = ()) -> None:
-        """Sends the files and folders that belong into MLflow, but those to leave; what was sent before is overwritten."""
+        """Sends the files and folders that belong into MLflow, but some files; what was sent before is overwritten."""
         for path in (path for pattern in ARTIFACT_FILES for path in sorted(folder.glob(pattern))):
             if path.name not in leaving:
                 self.client.log_artifact(run_id, str(path))
