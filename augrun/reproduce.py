@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from augrun import agreement, experiment
-from augrun.composing import override
+from augrun.composing import compose, override
 from augrun.errors import RequestError
 from augrun.stages import write_text
 from augrun.tracking_parts import file_name, read_json
@@ -107,14 +107,13 @@ def configuration(request: Request, folder: Path, place: Path) -> dict[str, Any]
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise RequestError(f"{folder / 'config.yaml'}: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, Mapping) or not {"dataset", "output", "tracking"} <= config.keys():
+    if not isinstance(config, Mapping) or not {"dataset", "generator", "classifier"} <= config.keys():
         raise RequestError(f"{folder / 'config.yaml'}: is no condition's configuration")
     for word in request.overrides:
         if word.startswith(("output.", "tracking", "sweep.")):
             raise RequestError(f"{word}: a reproduction is not tracked and has a store of its own under AUGRUN_OUTPUT")
     config = override(config, request.overrides, request.config_dir)
     config["output"] = {"root": str(request.root), "store": str(place / "store")}
-    if not config["tracking"]:  # of a condition that is a reproduction itself
-        config.pop("tracking")
+    config["tracking"] = compose([])["tracking"]  # one that can be checked, whatever was recorded
     experiment.check(config)
     return {**config, "tracking": None}
