@@ -15,8 +15,10 @@ import yaml
 from augrun import cli, experiment, sweeps
 from augrun.composing import compose
 from augrun.condition import Condition
+from augrun.errors import RequestError
 from augrun.stages import MANIFEST
 from augrun.tracking import Recorder, Tracking
+from augrun.tracking_fetch import Source
 from tests.test_leakage import write
 from tests.test_tracking import fresh_database  # noqa: F401
 
@@ -222,6 +224,20 @@ def test_what_the_store_lacks_comes_from_mlflow(
     assert [row["measured"]["uar"]["mean"] for row in json.loads(said.out)["rows"]] == [0.55, 0.6]
     kept = output / "fetched" / rows["copy"].stage.fingerprint
     assert (kept / "predictions" / "p.npz").read_bytes() == b"scores" and (kept / "config.yaml").is_file()
+    # A run by its id, as `augrun reproduce` is given it.
+    source = Source("default", output)
+    shutil.rmtree(kept)
+    everything = recorder.search("tags.`augrun.kind` LIKE '%'")
+    by_kind = {found.data.tags["augrun.kind"]: found for found in everything}
+    assert source.run(by_kind["condition"].info.run_id).parent == kept.parent
+    child = by_kind["trial"]
+    for run_id, message in [
+        ("0" * 32, f"{'0' * 32}: no such run in MLflow at sqlite:///"),
+        (child.info.run_id, f"is no condition; its condition is {child.data.tags['mlflow.parentRunId']}"),
+        (by_kind["sweep"].info.run_id, "sweep is no condition; give the run of one condition"),
+    ]:
+        with pytest.raises(RequestError, match=message):
+            source.run(run_id)
     # Without the corpus there are no fingerprints: the last resort is what the sweep left.
     shutil.rmtree(output / "store")
     absent = ["table", "sweep", f"--tracking=sqlite:///{output / 'mlflow.db'}", "--format", "csv"]
