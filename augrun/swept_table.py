@@ -63,6 +63,15 @@ class Request:
     tracking: str | None
 
     @property
+    def combinations(self) -> list[str]:
+        """What the command line multiplies the table by; each is a table of its own."""
+        return list(dict.fromkeys(row.combination for row in self.rows))
+
+    def called(self, combination: str) -> str:
+        """The name of the table of a combination, as the sweep has it."""
+        return f"{self.title} ({combination})" if combination else self.title
+
+    @property
     def command(self) -> str:
         """What runs the rows, or goes on with them."""
         further = ["--config-dir", str(self.config_dir)] if self.config_dir else []
@@ -79,6 +88,7 @@ class Found:
         how_far: of what is not there, in words.
         wrong: why its configuration cannot work here.
         confidence: the level of its intervals.
+        fingerprint: of the condition, where its corpora are at hand.
     """
 
     row: SweptRow
@@ -86,6 +96,7 @@ class Found:
     folder: Path | None = None
     how_far: str = ""
     wrong: RequestError | None = None
+    fingerprint: str = ""
 
 
 def published(
@@ -137,14 +148,18 @@ def make(request: Request) -> None:
         if not any(one.folder for one in found):
             raise AugrunError(_nothing(request, found))
     except AugrunError as error:
-        if source is None or not print_recorded(source, request.title, request.form, str(error)):
+        if source is None:
+            raise
+        titles = [request.called(combination) for combination in request.combinations]
+        printed = [print_recorded(source, title, request.form, str(error)) for title in titles]
+        if not any(printed):
             raise
         return
-    for combination in dict.fromkeys(row.combination for row in request.rows):
+    for combination in request.combinations:
         _render(request, combination, [one for one in found if one.row.combination == combination])
     missing = [one for one in found if one.folder is None]
     if missing:
-        lines = [f"{len(missing)} of {len(found)} rows are missing:", *_listing(missing)]
+        lines = [f"{len(missing)} of {len(found)} rows are missing:", *_listing(missing), *_other_code(request)]
         print("\n".join([*lines, f"to go on: {request.command}"]), file=sys.stderr)
 
 
@@ -201,11 +216,14 @@ def _found(request: Request, configs: Sequence[dict[str, Any]], source: Source |
             plain = {key: value for key, value in config.items() if key != schema.TABLE}
             condition = Condition(plain, experiment.open_store(config))
             _share(condition, read)
-            yield Found(row, config["confidence"], *_look(condition, source))
+            one = _look(condition, Found(row, config["confidence"]), asked=source is not None)
         except RequestError as error:
-            yield Found(row, config["confidence"], how_far=f"it cannot work here: {_line(error)}", wrong=error)
+            one = Found(row, config["confidence"], how_far=f"it cannot work here: {_line(error)}", wrong=error)
         except AugrunError as error:
-            yield Found(row, config["confidence"], how_far=_line(error))
+            one = Found(row, config["confidence"], how_far=_line(error))
+        if source is not None and one.folder is None and one.fingerprint:
+            one = replace(one, folder=source.condition(one.fingerprint))
+        yield one
 
 
 def _share(condition: Condition, read: dict[str, Recordings]) -> None:
@@ -219,16 +237,17 @@ def _share(condition: Condition, read: dict[str, Recordings]) -> None:
             one.recordings = read.setdefault(key, one.recordings)
 
 
-def _look(condition: Condition, source: Source | None) -> tuple[Path | None, str]:
-    """The folder of a condition's results, in the store or else of MLflow; without one, how far it is."""
+def _look(condition: Condition, found: Found, asked: bool) -> Found:
+    """What the store has of a condition; `asked` says that MLflow is to be asked too, by its fingerprint."""
     store, roles = condition.store, condition.recordings.roles
     rendered = [role for role in roles if real_root(condition.config, role) is None]
-    begun = source is not None or any((store.root / kind).is_dir() for kind in WORK)
+    begun = asked or any((store.root / kind).is_dir() for kind in WORK)
     if not begun or not all(condition.recordings.standin(role).done for role in rendered):
-        return None, NOT_BEGUN
+        return replace(found, how_far=NOT_BEGUN)
     stage = condition.stage
-    folder = stage.folder if stage.done else source.condition(stage.fingerprint) if source else None
-    return folder, "" if folder else how_far(condition)
+    if stage.done:
+        return replace(found, folder=stage.folder, fingerprint=stage.fingerprint)
+    return replace(found, how_far=how_far(condition), fingerprint=stage.fingerprint)
 
 
 def how_far(condition: Condition) -> str:
@@ -248,7 +267,7 @@ def _render(request: Request, combination: str, found: Sequence[Found]) -> None:
     from augrun.table import FORMATS
 
     there = [(one.row.name, one.folder) for one in found if one.folder is not None]
-    title = f"{request.title} ({combination})" if combination else request.title
+    title = request.called(combination)
     if not there:
         print(f"{title}: no row of it is there", file=sys.stderr)
         return
@@ -270,12 +289,16 @@ def _nothing(request: Request, found: Sequence[Found]) -> str:
     last = request.record
     if last is not None and request.definition is not None and last.words != request.words:
         lines.append(f"the last sweep of that name was started with: augrun -m {shlex.join(last.words)}")
-    if last is not None:
-        from augrun.tracking_parts import commit
+    return "\n".join([*lines, *_other_code(request), f"{'to go on' if begun else 'to run them'}: {request.command}"])
 
-        if last.commit != commit():
-            lines.append(f"and with other code ({last.commit}; this is {commit()}), whose results are not this code's")
-    return "\n".join([*lines, f"{'to go on' if begun else 'to run them'}: {request.command}"])
+
+def _other_code(request: Request) -> list[str]:
+    """That the last sweep ran other code, where it did: what that made has other fingerprints."""
+    from augrun.tracking_parts import commit
+
+    if request.record is None or request.record.commit == commit():
+        return []
+    return [f"the last sweep of that name ran other code ({request.record.commit}, now {commit()})"]
 
 
 def _listing(found: Sequence[Found]) -> list[str]:

@@ -190,7 +190,7 @@ def test_a_sweep_that_was_started_can_be_asked_for(
     assert cli.run(["table", "small", f"dataset.root={corpus}", "seed=8", "--config-dir", str(conf)]) == 1
     said = capsys.readouterr().err
     assert "the last sweep of that name was started with: augrun -m experiment=small seed=7\n" in said
-    assert "and with other code (abc; this is " in said
+    assert "the last sweep of that name ran other code (abc, now " in said
 
 
 def test_what_the_store_lacks_comes_from_mlflow(

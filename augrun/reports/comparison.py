@@ -55,7 +55,12 @@ def write(
     table = _table(name, results, definition, confidence)
     if missing:
         notes = tuple(f"Missing: {row}: {how_far}." for row, how_far in missing.items())
-        table = replace(table, missing=tuple(missing), footnotes=(*table.footnotes, *notes))
+        wanted = (
+            list(missing) if definition is None or definition.kind != "grid" else [row.name for row in definition.rows]
+        )
+        there = [row.name for row in table.rows]
+        absent = tuple(row for row in wanted if row not in there)
+        table = replace(table, missing=absent, footnotes=(*table.footnotes, *notes))
     table.write(tables, stem)
     printed = [tables / f"{stem}.txt"]
     made = [(row, entry["condition"], entry["generated"]) for row, entry in results if entry["generated"]["clips"]]
