@@ -10,10 +10,12 @@ the same command; one that ended is told about and its store removed, so that th
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,17 +59,19 @@ def run(request: Request) -> bool:
     folder = recorded(request)
     results = read_json(folder / "results.json")
     place = (request.root / FOLDER / file_name(str(results["fingerprint"]))).resolve()
-    made = experiment.run(configuration(request, folder, place))
+    config = configuration(request, folder, place)
+    with redirect_stdout(io.StringIO()):  # the comparison with the baseline, which is not what was asked
+        made = experiment.run(config)
     found = agreement.compare(folder, made, request.tolerance)
     differences = agreement.circumstances(folder, made, request.overrides)
-    kept = place / "condition"
+    kept = place / ("again" if folder == place / "condition" else "condition")  # what was recorded stays
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(made, kept)
     account = {"recorded": str(folder), "reproduced": str(kept), **found.json(), "differs": differences}
     write_text(place / ACCOUNT, json.dumps(account, indent=1, ensure_ascii=False))
     print(f"{read_json(folder / 'record.json').get('title') or results['fingerprint']}, recorded in {folder}")
     print(agreement.text(found, differences))
-    print(f"written to {place}: condition/, {ACCOUNT}")
+    print(f"written to {place}: {kept.name}/, {ACCOUNT}")
     shutil.rmtree(place / "store")
     return found.agrees
 
@@ -92,6 +96,12 @@ def recorded(request: Request) -> Path:
     for name in ("results.json", "config.yaml"):
         if not (folder / name).is_file():
             raise RequestError(f"no {name} in {folder}; both results.json and config.yaml of a condition are needed")
+    try:
+        whole = {"fingerprint", "trials", "summary"} <= read_json(folder / "results.json").keys()
+    except (ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise RequestError(f"{folder / 'results.json'}: is no condition's results")
     return folder.resolve()
 
 

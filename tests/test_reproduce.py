@@ -157,6 +157,11 @@ def test_wrong_requests(output: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         assert cli.run(["reproduce", *words]) == 2
         assert message in capsys.readouterr().err
     (folder / "config.yaml").write_text("- 1\n")
+    kept = (folder / "results.json").read_text()
+    for text in ("{}", "[]", "{", kept):
+        (folder / "results.json").write_text(text)
+        assert cli.run(["reproduce", str(folder)]) == 2
+        assert (f"{folder / 'results.json'}: is no condition's results" in capsys.readouterr().err) == (text != kept)
     assert cli.run(["reproduce", str(folder)]) == 2
     assert "config.yaml: is no condition's configuration" in capsys.readouterr().err
     config = compose(["dataset=feel", "generator=none", "dataset.root=/nowhere"])
@@ -204,3 +209,4 @@ def test_a_condition_is_reproduced_and_a_changed_figure_is_found(
     assert not account["agrees"] and account["trials_agreeing"] == 1
     # A reproduction can be reproduced.
     assert cli.run(["reproduce", str(place / "condition")]) == 0
+    assert f"written to {place}: again/, reproduction.json" in capsys.readouterr().out
