@@ -149,8 +149,6 @@ def test_a_table_says_what_is_there_and_what_is_missing(
     assert "small (trials.count=1): no row of it is there" in said.err
     assert f"  Copies (trials.count=1): 3 of {number // 2} folds and trials are scored" in said.err
     assert said.out.count("\n") == 3
-    assert cli.run([*command[:3], "trials.count=0", *command[4:]]) == 2
-    assert "trials.count: 0 is not in [1, inf)" in capsys.readouterr().err
 
 
 def test_no_stand_in_is_rendered_to_know_that_nothing_is_there(
