@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +40,46 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> dict[st
         from augrun.advice import explain
 
         raise RequestError(explain(error, words, conf_dir())) from error
+
+
+def override(config: Mapping[str, Any], words: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """A resolved configuration with overrides on top: `group=choice` takes over a whole choice, `key=value` a value.
+
+    Raises:
+        RequestError: a choice or key does not exist, or a word is no override of one value.
+    """
+    from copy import deepcopy
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from augrun.advice import explain
+    from augrun.cli import conf_dir
+    from augrun.schema import GROUPS, nearest
+
+    changed: dict[str, Any] = deepcopy(dict(config))
+    for word in words:
+        try:
+            (given,) = OverridesParser.create().parse_overrides([word])
+        except HydraException as error:
+            raise RequestError(explain(error, [word], conf_dir())) from error
+        group, _, role = given.key_or_group.partition("@")
+        if given.is_sweep_override() or given.is_delete():
+            raise RequestError(f"{word}: give one value for one key")
+        if group in GROUPS:
+            place = role or group
+            scale = [f"scale={config['scale']}"] if config.get("scale") else []
+            changed[place] = compose([*scale, word], config_dir)[place]
+            continue
+        *parents, last = given.key_or_group.split(".")
+        section: Any = changed
+        for depth, name in enumerate((*parents, last)):
+            if not isinstance(section, dict) or (name not in section and not given.is_add()):
+                legal = list(section) if isinstance(section, dict) else []
+                raise RequestError(
+                    f"{given.key_or_group}: no such key in the recorded configuration{nearest(name, legal)}"
+                )
+            if depth < len(parents):
+                section = section.setdefault(name, {})
+        section[last] = given.value()
+    return changed

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from augrun.reports.definition import Definition
     from augrun.reports.feature_means import Near
     from augrun.tracking import Recorder
+    from augrun.tracking_off import Off
 
 log = logging.getLogger(__name__)
 
@@ -119,14 +120,15 @@ def record(condition: Condition) -> Path:
     """Metrics, summary, pictures and sounds of a condition whose every cell is scored."""
 
     def write(folder: Path) -> dict[str, Any]:
-        from augrun import record
+        from augrun import circumstances, record
         from augrun.showing import spectra, vectors
         from augrun.tracking_parts import commit
 
         baseline = Condition(baseline_of(condition.config), condition.store)
+        about = {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint}
         return record.write(
             folder,
-            {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint},
+            about | circumstances.of(condition.recordings, condition.hardware),
             condition.names,
             condition.stage.fingerprint,
             condition.config,
@@ -201,8 +203,12 @@ def open_store(config: Mapping[str, Any]) -> Store:
     return Store(Path(output["store"] or Path(output["root"]) / "store").resolve())
 
 
-def open_recorder(config: Mapping[str, Any]) -> Recorder:
-    """The recorder that the configuration names."""
+def open_recorder(config: Mapping[str, Any]) -> Recorder | Off:
+    """The recorder that the configuration names; where its `tracking` is null, one that records nothing."""
+    if config["tracking"] is None:
+        from augrun.tracking_off import Off
+
+        return Off()
     from augrun.tracking import Recorder
 
     experiment = config["tracking"].get("experiment") or config["dataset"]["name"]

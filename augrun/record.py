@@ -3,7 +3,7 @@
 results.json        metrics by fold and trial, their summary, what was generated, its label validity and quality
 label_validity.json what the baseline's classifier takes the samples for
 quality.json        how near the samples are to recordings in that classifier's embedding, where it has one
-record.json         the run's title and the commit it was made with, for tracking
+record.json         the run's title and what it was made with: commit, versions, device, digests of corpora
 config.yaml         the resolved configuration
 predictions/        scores on the test part, one npz a fold and trial
 per_class.json      the main metric of each class, by trial
@@ -56,7 +56,7 @@ PAIRS = 8
 
 def write(
     folder: Path,
-    about: Mapping[str, str],
+    about: Mapping[str, Any],
     names: Mapping[str, str],
     fingerprint: str,
     config: Mapping[str, Any],
@@ -69,7 +69,8 @@ def write(
 
     Args:
         folder: where.
-        about: the run's title, the commit it was made with, and the fingerprint of its baseline.
+        about: the run's title, the commit it was made with, the fingerprint of its baseline, and what else results
+            may depend on (`augrun.circumstances`).
         names: the condition: dataset, generator, policy, classifier, protocol, representation, scale, data.
         fingerprint: of the condition.
         config: the resolved configuration.

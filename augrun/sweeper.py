@@ -109,10 +109,11 @@ class CheckedSweeper(Sweeper):
         table = self._table(product[0])
         if table is None and self._peek(product[0]).get(controls.KEY):
             product = controls.added(product, self._generator)
-        rows = [Row(row) for row in product] if table is None else _rows_of(table, product)
+        rows = [Row(row) for row in product] if table is None else rows_of(table, product)
         settings = self.config.get("sweep", {})
         rows = self._valid(rows, bool(settings.get("skip_invalid")))
         self._prepare(rows[0].overrides)
+        self._note(rows, arguments, table)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
@@ -196,8 +197,24 @@ class CheckedSweeper(Sweeper):
 
         experiment.prepare(self._compose(row))
 
+    def _note(self, rows: list[Row], words: Sequence[str], table: Definition | None) -> None:
+        """Writes what is to run, so that `augrun table` can tell what of it is there, whatever stops the sweep."""
+        from augrun import sweeps
 
-def _rows_of(table: Definition, product: list[list[str]]) -> list[Row]:
+        assert self.config is not None
+        config = self._compose(rows[0].overrides)
+        sources = self.config.hydra.runtime.config_sources
+        further = next((source.path for source in sources if source.provider == "command-line"), None)
+        swept = [
+            sweeps.SweptRow(name, tuple(row.overrides), row.table[1])
+            for name, row in zip(names_of(rows, table), rows, strict=True)
+        ]
+        name = table.name if table else config["sweep"]["name"]
+        root = Path(config["output"]["root"]).expanduser().resolve()
+        sweeps.started(name, swept, words, table is not None, further).write(root)
+
+
+def rows_of(table: Definition, product: Sequence[Sequence[str]]) -> list[Row]:
     """Each condition of a table under each combination of the command line's own overrides, which win."""
     varying = {word for own in product for word in own if not all(word in other for other in product)}
     return [
@@ -205,6 +222,15 @@ def _rows_of(table: Definition, product: list[list[str]]) -> list[Row]:
         for own in product
         for name, overrides in table.jobs
     ]
+
+
+def names_of(rows: Sequence[Row], table: Definition | None) -> list[str]:
+    """What each row is called in the sweep's table."""
+    if table is not None:
+        return [row.table[0] for row in rows]
+    first = rows[0].overrides
+    varying = {o.split("=")[0] for row in rows for o in row.overrides if o not in first}
+    return [row.name(varying) for row in rows]
 
 
 def _ended(row: Row, result: JobReturn) -> Row:
@@ -225,11 +251,10 @@ def _compare(rows: list[Row], compose: Callable[[Sequence[str]], dict[str, Any]]
                 experiment.compare(compose(of_it[0].overrides), done, table=named)
         return
 
-    first = rows[0].overrides
-    varying = {o.split("=")[0] for row in rows for o in row.overrides if o not in first}
-    done = [(row.name(varying), row.folder) for row in rows if row.folder is not None]
+    names = names_of(rows, None)
+    done = [(name, row.folder) for name, row in zip(names, rows, strict=True) if row.folder is not None]
     if done:
-        experiment.compare(compose(first), done)
+        experiment.compare(compose(rows[0].overrides), done)
 
 
 def finish() -> int:

@@ -1,7 +1,8 @@
 """`augrun table NAME`: a published table of corpora or of samples, measured on whatever corpora are at hand.
 
 The table is defined in conf/experiment/NAME.yaml. Each row is composed from that experiment, the row's own overrides
-and those of the command line, in this order, so that the command line wins.
+and those of the command line, in this order, so that the command line wins. Tables whose rows a sweep runs are rendered
+by `augrun.swept_table`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from augrun import experiment, schema
+from augrun import experiment, schema, sweeps, swept_table
 from augrun.composing import compose
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
@@ -24,22 +25,39 @@ from augrun.reports.definition import SWEPT, Definition, RowDefinition
 FORMATS = ("txt", "md", "csv", "tex", "json")
 
 
-def make(name: str, overrides: Sequence[str], form: str, out: Path | None, config_dir: Path | None = None) -> None:
-    """Measures a table, writes it in every form, and prints it in one.
+def make(
+    name: str,
+    overrides: Sequence[str],
+    form: str,
+    out: Path | None,
+    config_dir: Path | None = None,
+    tracking: str | None = None,
+) -> None:
+    """Measures a table, writes it in every form, and prints it in one; renders that of a sweep from what is stored.
 
     Args:
-        name: of the table.
-        overrides: the command line's own; `dataset=A,B` replaces the rows by one for each of these corpora.
+        name: of the table, or of a sweep that was started (`augrun.sweeps.load`).
+        overrides: the command line's own; `dataset=A,B` replaces the rows by one for each of these corpora, but of
+            a sweep multiplies them.
         form: one of `FORMATS`.
         out: where to write; None takes `tables/NAME` under the output root.
         config_dir: a folder with further choices.
+        tracking: of a sweep, the MLflow server to ask for what the store lacks.
 
     Raises:
         AugrunError: there is no such table, or a corpus cannot be had.
     """
+    if name not in tables(config_dir):
+        _started(name, overrides, form, out, config_dir, tracking)
+        return
     definition, usual = define(name, overrides, config_dir)
     if definition.kind in SWEPT:
-        raise RequestError(f"{name}: its rows are runs; augrun -m experiment={name} runs them and prints the table")
+        root = usual.parents[1]
+        rest: dict[str, Any] = {"form": form, "folder": out or usual, "tracking": tracking}
+        swept_table.make(swept_table.published(definition, overrides, config_dir, root, **rest))
+        return
+    if tracking is not None:
+        raise RequestError(f"{name}: it is measured on corpora, not on runs; leave --tracking out")
     if definition.kind == "features":
         rows, values = _on_one(definition, overrides, config_dir)
     else:
@@ -62,18 +80,52 @@ def define(name: str, overrides: Sequence[str], config_dir: Path | None = None) 
     """The table's definition, and the folder that it is written to by default.
 
     Raises:
-        RequestError: there is no such table.
+        AugrunError: the experiment defines none.
     """
+    config, folder = _where([f"experiment={name}", *overrides], name, config_dir)
+    return Definition.of(name, config.get("table")).only(config["sweep"]["rows"]), folder
+
+
+def tables(config_dir: Path | None) -> list[str]:
+    """The names of all experiments."""
     from augrun.advice import choices
     from augrun.cli import conf_dir
 
-    names = sorted({name for conf in (conf_dir(), config_dir) if conf for name in choices(conf, "experiment")})
-    if name not in names:
-        raise RequestError(f"{name}: no such table{schema.nearest(name, names)} (augrun list experiment)")
-    own = [word for word in overrides if word.startswith(("output.", "sweep."))]
-    config = compose([f"experiment={name}", *own], config_dir)
-    folder = Path(config["output"]["root"]).expanduser().resolve() / "tables" / name
-    return Definition.of(name, config.get("table")).only(config["sweep"]["rows"]), folder
+    return sorted({name for conf in (conf_dir(), config_dir) if conf for name in choices(conf, "experiment")})
+
+
+def _where(words: Sequence[str], name: str, config_dir: Path | None) -> tuple[dict[str, Any], Path]:
+    """The configuration as far as it says where to write, and the folder that a table is written to by default."""
+    own = [word for word in words if word.startswith(("experiment=", "output.", "sweep."))]
+    config = compose(own, config_dir)
+    return config, Path(config["output"]["root"]).expanduser().resolve() / "tables" / sweeps.file_stem(name)
+
+
+def _started(
+    name: str, overrides: Sequence[str], form: str, out: Path | None, config_dir: Path | None, tracking: str | None
+) -> None:
+    """Renders a sweep that was started here, or prints what one left in MLflow.
+
+    Raises:
+        RequestError: there is no table and no sweep of that name.
+    """
+    _, folder = _where(overrides, name, config_dir)
+    root = folder.parents[1]
+    record = sweeps.load(root, name)
+    if record is not None:
+        rest: dict[str, Any] = {"form": form, "folder": out or folder, "root": root, "tracking": tracking}
+        further = config_dir or (Path(record.config_dir) if record.config_dir else None)
+        definition = define(record.name, record.words, further)[0] if record.published else None
+        swept_table.make(swept_table.recorded(record, name, definition, overrides, further, **rest))
+        return
+    started = f"no sweep of that name was started in {root}"
+    if tracking is not None:
+        from augrun.tracking_fetch import Source
+
+        if swept_table.print_recorded(Source(tracking, root), name, form, started):
+            return
+    near = schema.nearest(name, [*tables(config_dir), *sweeps.names(root, name)])
+    raise RequestError(f"{name}: no such table{near} (augrun list experiment), and {started}")
 
 
 def rows_of(definition: Definition, overrides: Sequence[str]) -> tuple[list[RowDefinition], list[str]]:

@@ -1,4 +1,4 @@
-"""The only module, with its part `tracking_run`, that talks to MLflow.
+"""The only module, with its parts `tracking_run` and `tracking_fetch`, that talks to MLflow.
 
 MLflow is a view: what a condition left in the store is what is sent. A condition's run is found by its fingerprint, so
 a repeat adds nothing, and one that was killed is taken up again. `Run.log_condition` is the one way from a stored
@@ -44,10 +44,11 @@ log = logging.getLogger(__name__)
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
 ARTIFACT_FILES = (
-    *("results.json", "config.yaml", "label_validity.json", "quality.json", "feature_means.json", "listen*.html"),
+    *("results.json", "config.yaml", "record.json", "label_validity.json", "quality.json", "feature_means.json"),
+    *("listen*.html", "report.html", "per_class.json", "confusion.json", "cost.json"),
 )
-ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health")
-NOTE_TABLES = ("comparison", "produced", "label_validity", "quality")  # shown on a comparison's page
+ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health", "predictions", "curves")
+NOTE_TABLES = ("comparison", "differences", "produced", "label_validity", "quality")  # shown on a comparison's page
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ class Recorder:
         with self.guard("sending a comparison"), self.lock(fingerprint):
             for found in self.search(by(fingerprint, "condition")):
                 if found.data.tags.get("augrun.comparison") != folder.name:
-                    self.send_folder(found.info.run_id, folder)
+                    # Its account of the samples' labels, by row, would take the place of the condition's own.
+                    self.send_folder(found.info.run_id, folder, leaving=("label_validity.json",))
                     self.client.set_tag(found.info.run_id, "augrun.comparison", folder.name)
                 return
         self._keep_for_later({"of": str(of), "folder": str(folder)})
@@ -232,10 +234,11 @@ class Recorder:
         shortened = {key: short(value, TAG_LENGTH) for key, value in tags.items()}
         return self.client.create_run(self.experiment_id, run_name=name, tags=shortened)
 
-    def send_folder(self, run_id: str, folder: Path) -> None:
-        """Sends the files and folders that belong into MLflow; those sent before are overwritten."""
+    def send_folder(self, run_id: str, folder: Path, leaving: Sequence[str] = ()) -> None:
+        """Sends the files and folders that belong into MLflow, but some files; what was sent before is overwritten."""
         for path in (path for pattern in ARTIFACT_FILES for path in sorted(folder.glob(pattern))):
-            self.client.log_artifact(run_id, str(path))
+            if path.name not in leaving:
+                self.client.log_artifact(run_id, str(path))
         for name in ARTIFACT_FOLDERS:
             if (folder / name).is_dir():
                 self.client.log_artifacts(run_id, str(folder / name), name)

@@ -31,6 +31,7 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         "list": list_choices,
         "doctor": doctor,
         "table": table,
+        "reproduce": reproduce,
         "standin": standin,
         "ui": ui,
         "store": store,
@@ -121,20 +122,49 @@ def doctor(arguments: Sequence[str]) -> int:
 
 
 def table(arguments: Sequence[str]) -> int:
-    """`augrun table NAME [overrides]`: a published table, measured on the corpora at hand."""
+    """`augrun table NAME [overrides]`: a published table, measured on the corpora at hand, or that of a sweep."""
     from augrun import table
 
-    parser = _Parser(prog="augrun table", description="A published table, measured on the corpora at hand.")
-    parser.add_argument("name")
+    about = "A published table, measured on the corpora at hand; of a sweep, finished or not, what is there."
+    parser = _Parser(prog="augrun table", description=about)
+    parser.add_argument("name", help="a published table, a sweep (sweep.name), or one of several, NAME/TIME")
     parser.add_argument(
         "overrides", nargs="*", help="of all rows, e.g. dataset.root=DIR; dataset=A,B for these corpora"
     )
     parser.add_argument("--format", choices=table.FORMATS, default="txt", help="what to print (default: txt)")
     parser.add_argument("--out", type=Path, help="where to write (default: tables/NAME under the output root)")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder with further choices")
+    parser.add_argument(
+        "--tracking", metavar="URI", help="ask this MLflow for what the store lacks; `default`: the output folder's own"
+    )
     given = parser.parse_intermixed_args(arguments)
-    table.make(given.name, given.overrides, given.format, given.out, given.config_dir)
+    table.make(given.name, given.overrides, given.format, given.out, given.config_dir, given.tracking)
     return 0
+
+
+def reproduce(arguments: Sequence[str]) -> int:
+    """`augrun reproduce RUN_ID|results.json`: a recorded condition again; 0 where all figures agree, else 1."""
+    parser = _Parser(
+        prog="augrun reproduce",
+        description="Run a recorded condition again, from its own configuration, and say whether its figures agree.",
+    )
+    parser.add_argument("what", help="a condition's results.json, its folder, or the id of its MLflow run")
+    parser.add_argument("overrides", nargs="*", help="of that configuration, e.g. dataset.root=DIR or trainer=cpu")
+    parser.add_argument("--tracking", metavar="URI", help="the MLflow of the run (default: the output folder's own)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-6, help="the largest difference that agrees (default: 1e-6)"
+    )
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder with further choices")
+    given = parser.parse_intermixed_args(arguments)
+    if not given.tolerance >= 0:
+        raise RequestError(f"--tolerance {given.tolerance}: give 0 or more")
+    from augrun import cli, reproduce
+
+    cli.set_up_logging()
+    request = reproduce.Request(
+        given.what, given.overrides, given.tracking, given.tolerance, output_root(), given.config_dir
+    )
+    return 0 if reproduce.run(request) else 1
 
 
 def standin(arguments: Sequence[str]) -> int:

@@ -347,6 +347,10 @@ def test_a_sweep_goes_on_after_a_failure_and_ends_with_one_comparison(done, base
     output, _ = done
     result = augrun(output, "-m", "generator=none,copy", "dataset=jamendo_mood", *base)
     assert result.returncode == 0, result.stderr
+    noted = json.loads((output / "sweeps" / "sweep.json").read_text())
+    assert [row["name"] for row in noted["rows"]] == ["none", "copy"]
+    assert noted["words"] == ["generator=none,copy", "dataset=jamendo_mood", *base] and not noted["published"]
+    assert noted["rows"][1]["overrides"] == ["generator=copy", "dataset=jamendo_mood", *base]
     sweeps = [r for r in runs(output) if r.data.tags["augrun.kind"] == "sweep"]
     assert len(sweeps) == 1
     names = artifacts(output, sweeps[0].info.run_id)
@@ -461,6 +465,12 @@ def test_a_published_table_runs_row_by_row_and_shows_published_beside_measured(d
     assert "Published on other data." in table["footnotes"]
     assert "0.134" in result.stdout
     assert any(run.info.run_name == "small_table" for run in runs(output))
+    again = augrun(output, "table", "small_table", *told[:2], *base)
+    assert again.returncode == 0 and "missing" not in again.stderr, again.stderr
+    assert (
+        again.stdout.strip()
+        == result.stdout[result.stdout.rindex("small_table\n") :].partition("\nMLflow: ")[0].strip()
+    )
     # Where rows are left out the others keep their names; and each combination of other settings is a table of its own.
     small = (conf / "small_table.yaml").read_text()
     odd = "    - {name: Odd, overrides: [generator=copy, segments.hop=1.0]}\n    - {name: Copies"

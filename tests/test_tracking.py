@@ -159,6 +159,8 @@ def test_a_condition_is_a_parent_and_a_child_for_each_fold_and_trial(tmp_path: P
     assert parent.data.params["dataset.root"] == "null"
     assert len(parent.data.params["note"]) == 6000
     names = ["audio/happy-prime.wav", "config.yaml", "figures/a.png", "results.json", "tables/table.md"]
+    names += [f"curves/fold-{fold}-trial-{trial}.json" for fold in "ab" for trial in range(2)]
+    names = sorted([*names, "predictions/p.npz"])
     assert artifacts(output, parent.info.run_id) == names
     assert (output / "mlartifacts").is_dir()
 

@@ -74,7 +74,7 @@ def test_the_real_choices_fit_and_describe_themselves(capsys: pytest.CaptureFixt
         (["doctor", "--colour"], "unrecognized arguments: --colour"),
         (["table"], "the following arguments are required: name"),
         (["table", "godwin2021_tabel1"], "godwin2021_tabel1: no such table; did you mean godwin2021_table1 or"),
-        (["table", "godwin2021_table3a"], "godwin2021_table3a: its rows are runs; augrun -m experiment="),
+        (["table", "godwin2021_table3a", "trials.count=0"], "trials.count: 0 is not in [1, inf)"),
         (["table", "godwin2021_table1", "--format", "pdf"], "argument --format: invalid choice: 'pdf'"),
         (["table", "godwin2021_table1", "dataset=jamendo_mod"], "jamendo_mod: no such choice; did you mean jamendo_mo"),
         (["table", "godwin2021_table1", "datset.root=x"], "datset.root: no such key"),

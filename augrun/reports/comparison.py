@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ def write(
     rows: Sequence[tuple[str, Path]],
     definition: Definition | None = None,
     confidence: float = 0.95,
+    missing: Mapping[str, str] | None = None,
+    stem: str = "comparison",
+    within: str = "tables",
 ) -> None:
     """Writes the tables and figures of a comparison.
 
@@ -42,34 +46,47 @@ def write(
         rows: a name and a condition's folder each.
         definition: the published table that they are rows of; None takes what suits their classes.
         confidence: the level of intervals that are made here, of a grid's means.
+        missing: the conditions that are not there yet, and how far each is.
+        stem: the table's files are called so.
+        within: the folder in `folder` that tables go to; empty for itself.
     """
     results = [(row, json.loads((place / "results.json").read_text(encoding="utf-8"))) for row, place in rows]
-    _table(name, results, definition, confidence).write(folder / "tables")
-    printed = [folder / "tables" / "comparison.txt"]
+    tables = folder / within
+    table = _table(name, results, definition, confidence)
+    if missing:
+        notes = tuple(f"Missing: {row}: {how_far}." for row, how_far in missing.items())
+        wanted = (
+            list(missing) if definition is None or definition.kind != "grid" else [row.name for row in definition.rows]
+        )
+        there = [row.name for row in table.rows]
+        absent = tuple(row for row in wanted if row not in there)
+        table = replace(table, missing=absent, footnotes=(*table.footnotes, *notes))
+    table.write(tables, stem)
+    printed = [tables / f"{stem}.txt"]
     made = [(row, entry["condition"], entry["generated"]) for row, entry in results if entry["generated"]["clips"]]
     if made:
-        _produced(name, made, definition).write(folder / "tables", "produced")
-        printed.append(folder / "tables" / "produced.txt")
+        _produced(name, made, definition).write(tables, "produced")
+        printed.append(tables / "produced.txt")
     judged, measured = (_accounts(rows, file) for file in (LABEL_VALIDITY, QUALITY))
     if judged:
-        validity.write(judged, folder / "tables")
+        validity.write(judged, tables)
         write_text(folder / LABEL_VALIDITY, json.dumps(judged, indent=1, ensure_ascii=False))
-        printed.append(folder / "tables" / "label_validity.txt")
+        printed.append(tables / "label_validity.txt")
     if measured:
-        quality.write(quality.table(name, results, measured), folder / "tables")
+        quality.write(quality.table(name, results, measured), tables)
         write_text(folder / QUALITY, json.dumps(measured, indent=1, ensure_ascii=False))
-        printed.append(folder / "tables" / "quality.txt")
+        printed.append(tables / "quality.txt")
     write_text(folder / CONSOLE, "\n".join(path.read_text(encoding="utf-8") for path in printed))
     if definition is not None and definition.kind == "grid":
         _confusions(folder / "figures", definition, dict(rows), dict(results))
     datasets = dict.fromkeys((entry["condition"]["dataset"], tuple(entry["classes"])) for _, entry in results)
     for dataset, classes in datasets:
         alike = [
-            (row, entry, json.loads((place / "per_class.json").read_text(encoding="utf-8")))
+            (row, entry, _per_class(place))
             for (row, entry), (_, place) in zip(results, rows, strict=True)
             if (entry["condition"]["dataset"], tuple(entry["classes"])) == (dataset, classes)
         ]
-        if 1 < len(alike) <= MOST_BARS:
+        if 1 < len(alike) <= MOST_BARS and all(per_class for _, _, per_class in alike):
             draw(folder / "figures" / f"per_class_{dataset}.png", alike)
         note = DATA[alike[0][1]["condition"]["data"]]
         judged_here, measured_here = ({row: of[row] for row, _, _ in alike if row in of} for of in (judged, measured))
@@ -79,6 +96,12 @@ def write(
             quality.draw(measured_here, folder / "figures" / f"quality_{dataset}.png", note)
         _show(folder / "figures" / f"generated_spectrograms_{dataset}.png", alike, dict(rows))
         _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
+
+
+def _per_class(place: Path) -> dict[str, Any]:
+    """The main metric of each class; empty where it is not at hand, as of runs that were recorded without it."""
+    path = place / "per_class.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _confusions(

@@ -68,6 +68,7 @@ class Table:
         footnotes: what a reader must know.
         digits: decimals of figures that are no whole numbers.
         margin: with `above_reference`, by how much a figure must beat its reference, as a share of that.
+        missing: rows that are not there yet; footnotes tell of them, and the CSV has a line without figures for each.
         metric: what all columns are, where they are no metrics themselves.
     """
 
@@ -79,6 +80,7 @@ class Table:
     footnotes: tuple[str, ...] = ()
     digits: int = 3
     margin: float = 0.0
+    missing: tuple[str, ...] = ()
     metric: str | None = None
 
     @staticmethod
@@ -239,6 +241,8 @@ class Table:
                 values |= {"difference": self.difference(row, column), "published": row.published[column]}
                 line += ["" if values[part] is None else values[part] for part in parts]
             writer.writerow(line)
+        width = 1 + len(choices) + len(self.columns) * len(parts)
+        writer.writerows([name, *[""] * (width - 1)] for name in self.missing)
         return text.getvalue()
 
     def write(self, folder: Path, stem: str = "comparison") -> None:
