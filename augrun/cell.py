@@ -40,5 +40,11 @@ class Cell:
     quality: Stage | None
 
     @property
+    def stages(self) -> list[Stage]:
+        """Those that there are."""
+        found = [self.generator, self.samples, self.reducer, self.classifier, self.predictions, self.embedded]
+        return [stage for stage in (*found, self.judged, self.quality) if stage is not None]
+
+    @property
     def title(self) -> str:
         return f"fold {self.fold.name}, trial {self.trial + 1}"

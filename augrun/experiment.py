@@ -7,23 +7,26 @@ Read `run` first. What each step does, and how it finds what is done already, is
 
 from __future__ import annotations
 
+import json
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augrun import judging, schema
+from augrun import cost, judging, schema
 from augrun.baseline import baseline_of
 from augrun.condition import Condition
 from augrun.errors import RequestError
 from augrun.recordings import build, real_root
-from augrun.stages import Store
+from augrun.stages import Store, write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from augrun.reports.definition import Definition
+    from augrun.reports.evidence import Settings
     from augrun.reports.feature_means import Near
     from augrun.tracking import Recorder
     from augrun.tracking_off import Off
@@ -31,11 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(config: Mapping[str, Any]) -> Path:
+def run(config: Mapping[str, Any], command: str | None = None, swept: bool = False) -> Path:
     """Runs one condition, after the baseline that it is compared with.
 
     Args:
         config: a checked configuration (`resolve`, `check`).
+        command: what asked for it, kept beside the results.
+        swept: whether it is a row of a sweep, which has a page of its own at the end.
 
     Returns:
         The folder with `results.json`, `config.yaml`, predictions, tables, figures and sounds.
@@ -59,12 +64,12 @@ def run(config: Mapping[str, Any]) -> Path:
                 condition.scored(cell)  # its scores on the fold's test part
                 judging.judged(condition, cell)  # what the baseline's classifier takes the samples for
                 judging.measured(condition, cell)  # how near they are to recordings in its embedding
-        folder = record(condition)
+        folder = record(condition, command)
         parent.log_condition(folder)
 
     if reference is not None:
         row = condition.names["generator" if condition.generates else "policy"]
-        compare(config, [("baseline", reference), (row, folder)], of=folder)
+        compare(config, [("baseline", reference), (row, folder)], of=folder, page=not swept)
     elif recorder.problem:
         log.warning(recorder.closing_line())
     return folder
@@ -116,8 +121,13 @@ def _making(config: Mapping[str, Any]) -> Condition:
     return condition
 
 
-def record(condition: Condition) -> Path:
-    """Metrics, summary, pictures and sounds of a condition whose every cell is scored."""
+def record(condition: Condition, command: str | None = None) -> Path:
+    """Metrics, summary, pictures and sounds of a condition whose every cell is scored.
+
+    Args:
+        condition: the condition.
+        command: what made it.
+    """
 
     def write(folder: Path) -> dict[str, Any]:
         from augrun import circumstances, record
@@ -126,7 +136,8 @@ def record(condition: Condition) -> Path:
 
         baseline = Condition(baseline_of(condition.config), condition.store)
         about = {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint}
-        return record.write(
+        about |= {"command": command} if command else {}
+        summary = record.write(
             folder,
             about | circumstances.of(condition.recordings, condition.hardware),
             condition.names,
@@ -137,6 +148,8 @@ def record(condition: Condition) -> Path:
             spectra(condition, condition.cells[0], folder / ".shown"),
             vectors(condition, condition.cells[0]),
         )
+        write_text(folder / cost.FILE, json.dumps(cost.account(condition.costs()), indent=1))
+        return summary
 
     return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)
 
@@ -146,6 +159,7 @@ def compare(
     rows: Sequence[tuple[str, Path]],
     of: Path | None = None,
     table: Definition | None = None,
+    page: bool = True,
 ) -> Path:
     """Sets conditions side by side: on the console, in the store, and in MLflow.
 
@@ -154,18 +168,20 @@ def compare(
         rows: a name and a condition's folder each; the first row without a generator is the reference.
         of: the condition whose run gets the comparison; None makes a run of its own, as a sweep does.
         table: the published table that the rows are of.
+        page: whether to write a page that shows all of it.
     """
     from augrun.reports import comparison
 
     store = open_store(config)
     inputs = {f"{number}/{name}": folder.name for number, (name, folder) in enumerate(rows)}
     name = table.name if table else config["sweep"]["name"] if of is None else "comparison"
-    confidence = config["confidence"]
-    settings = {"name": name, "table": asdict(table) if table else None, "confidence": confidence}
+    judged = settings_of(config)
+    settings = {"name": name, "table": asdict(table) if table else None, "page": page}
+    settings |= {key: getattr(judged, key) for key in ("confidence", "resamples")}
     stage = store.stage("comparison", settings=settings, inputs=inputs, code="augrun.reports.comparison")
 
     def write(folder: Path) -> None:
-        comparison.write(folder, name, rows, table, confidence)
+        comparison.write(folder, name, rows, table, judged, page=page)
 
     folder = stage.get(write, "comparing")
     recorder = open_recorder(config)
@@ -176,6 +192,14 @@ def compare(
     print((folder / comparison.CONSOLE).read_text(encoding="utf-8"))
     print(recorder.closing_line())
     return folder
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """How differences from a reference are judged."""
+    from augrun.reports.evidence import Settings
+
+    workers = build(config["trainer"]).workers
+    return Settings(config["confidence"], config["significance"]["resamples"], max(1, workers))
 
 
 def announce(condition: Condition) -> None:
@@ -265,7 +289,8 @@ def run_config(config: DictConfig) -> Path:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    plain = resolve(config)
-    check(plain, swept=HydraConfig.get().mode == RunMode.MULTIRUN)
+    plain, told = resolve(config), HydraConfig.get()
+    swept = told.mode == RunMode.MULTIRUN
+    check(plain, swept=swept)
     plain.pop(schema.TABLE, None)
-    return run(plain)
+    return run(plain, shlex.join(["augrun", *told.overrides.task]), swept)

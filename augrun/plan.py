@@ -368,6 +368,12 @@ class Plan:
         roles = [role for role in self.recordings.roles if real_root(self.config, role) is None]
         return used + [self.recordings.standin(role).fingerprint for role in roles]
 
+    def costs(self) -> list[dict[str, Any]]:
+        """The manifests of the stages that are this condition's own and are done."""
+        named = [stage for cell in self.cells for stage in cell.stages]
+        named += [self._features_of({"samples": cell.samples.fingerprint}) for cell in self.cells if cell.samples]
+        return [stage.manifest for stage in {one.fingerprint: one for one in named}.values() if stage.done]
+
     @property
     def _parted(self) -> list[Corpus]:
         """The corpora whose clips are in the folds."""

@@ -6,7 +6,6 @@ check costs milliseconds and a new component needs no second description of itse
 
 from __future__ import annotations
 
-import ast
 import difflib
 import hashlib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from augrun.code import Description, describe
 from augrun.errors import RequestError
+from augrun.matching import mismatch
 
 #: The configuration groups and what each is for, in the order of the data's way.
 GROUPS = {
@@ -62,6 +62,17 @@ class Trials:
 
     count: Annotated[int, "[1, inf)"] = 2
     reseed_generator: bool = False
+
+
+@dataclass(frozen=True)
+class Significance:
+    """How differences from the reference are judged; what includes the noise of training needs no setting.
+
+    Attributes:
+        resamples: draws of the bootstrap and of the permutation for `these trained models only`; 0 leaves them out.
+    """
+
+    resamples: Annotated[int, "[0, inf)"] = 10_000
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,7 @@ class Settings:
     baseline: bool = True
     controls: bool = False
     confidence: Annotated[float, "(0, 1)"] = 0.95
+    significance: Significance = field(default_factory=Significance)
     trials: Trials = field(default_factory=Trials)
     data: Data = field(default_factory=Data)
     output: Output = field(default_factory=Output)
@@ -131,6 +143,7 @@ class Settings:
 
 #: Sections of plain values at the top level, and the class whose fields they have.
 SECTIONS = {
+    "significance": f"{__name__}.Significance",
     "trials": f"{__name__}.Trials",
     "data": f"{__name__}.Data",
     "output": f"{__name__}.Output",
@@ -316,64 +329,6 @@ def nearest(word: str, legal: list[str]) -> str:
     if close:
         return f"; did you mean {' or '.join(close)}?"
     return f"; legal are {', '.join(sorted(legal))}" if legal else ""
-
-
-def mismatch(value: Any, annotation: str) -> str | None:
-    """What was expected where `value` does not fit `annotation`; None where it fits."""
-    return _mismatch(value, ast.parse(annotation, mode="eval").body)
-
-
-def _mismatch(value: Any, node: ast.expr) -> str | None:
-    if isinstance(node, ast.BinOp):
-        left, right = _mismatch(value, node.left), _mismatch(value, node.right)
-        return None if left is None or right is None else f"{left} or {right}"
-    if isinstance(node, ast.Constant):
-        fits = value is node.value or value == node.value
-        return None if fits else "null" if node.value is None else repr(node.value)
-    if isinstance(node, ast.Subscript):
-        return _generic(value, node)
-    name = ast.unparse(node)
-    plain = {"int": int, "str": str, "bool": bool}
-    if name == "float":
-        return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
-    if name in plain:
-        fits = isinstance(value, plain[name]) and (name == "bool" or not isinstance(value, bool))
-        return None if fits else {"int": "a whole number", "str": "a text", "bool": "true or false"}[name]
-    if name == "Path":
-        return None if isinstance(value, str | Path) else "a path"
-    if name in ("list", "tuple", "dict"):
-        return None if isinstance(value, dict if name == "dict" else list | tuple) else f"a {name}"
-    return None  # Any, and types that only the class itself can judge
-
-
-def _generic(value: Any, node: ast.Subscript) -> str | None:
-    name = ast.unparse(node.value).rpartition(".")[2]
-    arguments = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-    if name == "Literal":
-        legal = [ast.literal_eval(argument) for argument in arguments]
-        return None if value in legal else f"one of {', '.join(map(str, legal))}"
-    if name == "Annotated":
-        problem = _mismatch(value, arguments[0])
-        if problem:
-            return problem
-        interval = ast.literal_eval(arguments[1])
-        return None if value is None or within(value, interval) else f"in {interval}"
-    if name in ("tuple", "list", "Sequence"):
-        if not isinstance(value, list | tuple):
-            return "a list"
-        problems = [_mismatch(item, arguments[0]) for item in value]
-        return next((f"a list of which each is {problem}" for problem in problems if problem), None)
-    if name in ("dict", "Mapping"):
-        return None if isinstance(value, Mapping) else "a mapping"
-    return None
-
-
-def within(value: float, interval: str) -> bool:
-    """Whether `value` lies in an interval written like `(0, 1]` or `[1, inf)`."""
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    above = value > low or (interval[0] == "[" and value == low)
-    below = value < high or (interval[-1] == "]" and value == high)
-    return above and below
 
 
 def settings_of(section: Mapping[str, Any]) -> dict[str, Any]:

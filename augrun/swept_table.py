@@ -22,6 +22,7 @@ from augrun.sweeps import Started, SweptRow
 
 if TYPE_CHECKING:
     from augrun.reports.definition import Definition
+    from augrun.reports.evidence import Settings
     from augrun.tracking_fetch import Source
 
 #: Stages that a sweep has begun, where there are some; without, no corpus has to be read to know that nothing is there.
@@ -87,12 +88,12 @@ class Found:
         folder: of its results, where they are there.
         how_far: of what is not there, in words.
         wrong: why its configuration cannot work here.
-        confidence: the level of its intervals.
+        settings: how its difference from the reference is judged.
         fingerprint: of the condition, where its corpora are at hand.
     """
 
     row: SweptRow
-    confidence: float
+    settings: Settings
     folder: Path | None = None
     how_far: str = ""
     wrong: RequestError | None = None
@@ -216,11 +217,13 @@ def _found(request: Request, configs: Sequence[dict[str, Any]], source: Source |
             plain = {key: value for key, value in config.items() if key != schema.TABLE}
             condition = Condition(plain, experiment.open_store(config))
             _share(condition, read)
-            one = _look(condition, Found(row, config["confidence"]), asked=source is not None)
+            one = _look(condition, Found(row, experiment.settings_of(config)), asked=source is not None)
         except RequestError as error:
-            one = Found(row, config["confidence"], how_far=f"it cannot work here: {_line(error)}", wrong=error)
+            one = Found(
+                row, experiment.settings_of(config), how_far=f"it cannot work here: {_line(error)}", wrong=error
+            )
         except AugrunError as error:
-            one = Found(row, config["confidence"], how_far=_line(error))
+            one = Found(row, experiment.settings_of(config), how_far=_line(error))
         if source is not None and one.folder is None and one.fingerprint:
             one = replace(one, folder=source.condition(one.fingerprint))
         yield one
@@ -275,7 +278,7 @@ def _render(request: Request, combination: str, found: Sequence[Found]) -> None:
     definition = request.definition and replace(request.definition, name=title)
     missing = {one.row.name: one.how_far for one in found if one.folder is None}
     stem = sweeps.file_stem(request.title)
-    comparison.write(folder, title, there, definition, found[0].confidence, missing, stem, within="")
+    comparison.write(folder, title, there, definition, found[0].settings, missing, stem, within="")
     shown = folder / (comparison.CONSOLE if request.form == "txt" else f"{stem}.{request.form}")
     print(shown.read_text(encoding="utf-8").rstrip("\n"))
     print(f"written to {folder}: {stem}.{{{','.join(FORMATS)}}}", file=sys.stderr)

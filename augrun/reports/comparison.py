@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 
 from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, LISTEN, QUALITY
-from augrun.reports import grid, kept_sounds, listening, produced, quality, spectra, validity
+from augrun.reports import evidence, grid, kept_sounds, listening, produced, quality, report, spectra, validity
 from augrun.reports.definition import Definition, cell_name
+from augrun.reports.evidence import Settings
 from augrun.reports.tables import DATA, Table, common
 from augrun.stages import write_text
 
 #: What a comparison prints.
 CONSOLE = "console.txt"
+
+#: Drawings of a comparison that its page shows as they are; the rest of it the page draws itself.
+DRAWN = ("generated_spectrograms", "generated_confusion", "quality")
 
 #: More conditions than these make bars too thin to read.
 MOST_BARS = 8
@@ -28,31 +32,37 @@ def write(
     name: str,
     rows: Sequence[tuple[str, Path]],
     definition: Definition | None = None,
-    confidence: float = 0.95,
+    settings: Settings | None = None,
     missing: Mapping[str, str] | None = None,
     stem: str = "comparison",
     within: str = "tables",
+    page: bool = True,
 ) -> None:
-    """Writes the tables and figures of a comparison.
+    """Writes the tables and figures of a comparison, and the page that shows all of it.
 
-    `tables/comparison.{md,csv,tex,json,txt}`; of what was generated `tables/produced.*`, `tables/label_validity.*`,
-    `tables/quality.*`, and per dataset the figures `per_class_<dataset>.png`, `generated_confusion_<dataset>.png`,
-    `label_validity_<dataset>.png` and `quality_<dataset>.png`; of a grid `confusion_<row>.png`. `listen.html` plays
-    the samples, `console.txt` holds what is printed.
+    `tables/comparison.{md,csv,tex,json,txt,html}` and `tables/differences.*`; of what was generated
+    `tables/produced.*`, `tables/label_validity.*`, `tables/quality.*`, and per dataset the figures
+    `per_class_<dataset>.png`, `generated_confusion_<dataset>.png`, `label_validity_<dataset>.png` and
+    `quality_<dataset>.png`; of a grid `confusion_<row>.png`. `listen.html` plays the samples, `report.html` has it all,
+    `console.txt` holds what is printed.
 
     Args:
         folder: where.
         name: of the table.
         rows: a name and a condition's folder each.
         definition: the published table that they are rows of; None takes what suits their classes.
-        confidence: the level of intervals that are made here, of a grid's means.
+        settings: how differences are judged, and the level of intervals.
         missing: the conditions that are not there yet, and how far each is.
         stem: the table's files are called so.
         within: the folder in `folder` that tables go to; empty for itself.
+        page: whether there is a `report.html`.
     """
+    settings = settings or Settings()
     results = [(row, json.loads((place / "results.json").read_text(encoding="utf-8"))) for row, place in rows]
     tables = folder / within
-    table = _table(name, results, definition, confidence)
+    table = evidence.weigh(
+        _table(name, results, definition, settings.confidence), _sources(results, definition, dict(rows)), settings
+    )
     if missing:
         notes = tuple(f"Missing: {row}: {how_far}." for row, how_far in missing.items())
         wanted = (
@@ -63,9 +73,15 @@ def write(
         table = replace(table, missing=absent, footnotes=(*table.footnotes, *notes))
     table.write(tables, stem)
     printed = [tables / f"{stem}.txt"]
+    further = []
+    differences = evidence.differences(table, f"{name}: differences", settings)
+    if differences is not None:
+        differences.write(tables, "differences")
+        further.append(differences)
     made = [(row, entry["condition"], entry["generated"]) for row, entry in results if entry["generated"]["clips"]]
     if made:
-        _produced(name, made, definition).write(tables, "produced")
+        further.append(_produced(name, made, definition))
+        further[-1].write(tables, "produced")
         printed.append(tables / "produced.txt")
     judged, measured = (_accounts(rows, file) for file in (LABEL_VALIDITY, QUALITY))
     if judged:
@@ -73,7 +89,8 @@ def write(
         write_text(folder / LABEL_VALIDITY, json.dumps(judged, indent=1, ensure_ascii=False))
         printed.append(tables / "label_validity.txt")
     if measured:
-        quality.write(quality.table(name, results, measured), tables)
+        further.append(quality.table(name, results, measured))
+        quality.write(further[-1], tables)
         write_text(folder / QUALITY, json.dumps(measured, indent=1, ensure_ascii=False))
         printed.append(tables / "quality.txt")
     write_text(folder / CONSOLE, "\n".join(path.read_text(encoding="utf-8") for path in printed))
@@ -96,12 +113,32 @@ def write(
             quality.draw(measured_here, folder / "figures" / f"quality_{dataset}.png", note)
         _show(folder / "figures" / f"generated_spectrograms_{dataset}.png", alike, dict(rows))
         _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
+    if page:
+        conditions = [report.Shown(row, place) for row, place in rows]
+        drawings = sorted(path for stem in DRAWN for path in (folder / "figures").glob(f"{stem}*.png"))
+        report.Page(name, table, further, conditions, drawings, settings.confidence).write(folder / report.FILE)
 
 
 def _per_class(place: Path) -> dict[str, Any]:
     """The main metric of each class; empty where it is not at hand, as of runs that were recorded without it."""
     path = place / "per_class.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _sources(
+    results: Sequence[tuple[str, dict[str, Any]]], definition: Definition | None, places: Mapping[str, Path]
+) -> dict[str, dict[str, list[Path]]]:
+    """The conditions that each row and column is measured on."""
+    if definition is None or definition.kind != "grid":
+        columns = {metric for _, entry in results for metric in entry["summary"]}
+        return {row: {column: [places[row]] for column in columns} for row, _ in results}
+    found: dict[str, dict[str, list[Path]]] = {}
+    for row in definition.rows:
+        cells = {column: cell_name(row.name, column) for column in definition.cells}
+        found[row.name] = {column: [places[cell]] for column, cell in cells.items() if cell in places}
+        if definition.average and len(found[row.name]) == len(cells):
+            found[row.name][definition.average] = [places[cell] for cell in cells.values()]
+    return found
 
 
 def _confusions(

@@ -51,6 +51,7 @@ def table(definition: Definition, results: Mapping[str, Mapping[str, Any]], conf
         definition.highlight,
         notes,
         margin=definition.margin,
+        metric=definition.metric,
     )
 
 
