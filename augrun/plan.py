@@ -174,13 +174,13 @@ class Plan:
         return [self._cell(fold, trial) for trial in range(self.config["trials"]["count"]) for fold in self.folds]
 
     def _cell(self, fold: Fold, trial: int) -> Cell:
-        seed = trial_seed(self.config["seed"], trial)
+        seed = trial_seed(self.config["seed"], trial, fold.name)
         generator = samples = None
         recorded = {"train": fold.train.digest, "validation": fold.validation.digest}
         others = {role: corpus.digest for role, corpus in self.others("generator").items()} if self.generates else {}
         if self.generates:
             if self._constant("generator", "trained"):
-                first = trial_seed(self.config["seed"], 0)
+                first = trial_seed(self.config["seed"], 0, fold.name)
                 reseed = self.config["trials"]["reseed_generator"]
                 settings = self._trained("generator") | self._learned_from
                 generator = self._stage(

@@ -25,6 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from augrun.code import code_digest
+from augrun.cost import measured
 from augrun.errors import AugrunError
 
 log = logging.getLogger(__name__)
@@ -107,16 +108,17 @@ class Stage:
             partial.mkdir(parents=True, exist_ok=True)
         if title:
             log.info("%s%s", title, " (taken up where it was left)" if resumed else "")
-        started = time.time()
         with self.store.writing():
-            summary = compute(partial)
+            with measured() as cost:
+                summary = compute(partial)
             manifest = {
                 "kind": self.kind,
                 "fingerprint": self.fingerprint,
                 "content": self.content,
                 "uses": list(uses),
                 "title": title,
-                "seconds": round(time.time() - started, 3),
+                "seconds": round(cost.seconds, 3),
+                "cost": cost.plain(),
                 "resumed": resumed,
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "host": platform.node(),

@@ -40,12 +40,13 @@ def train(
         fit([job(place, stage) for place, stage in zip(places, stages, strict=True)])
 
     folder = whole.get(all_of_them, title)
-    share = round(whole.manifest["seconds"] / len(stages), 3)
+    cost = whole.manifest["cost"]
+    share = cost["own_seconds"] / len(stages)
     for place, stage in enumerate(stages):
 
         def take(into: Path, of: Path = folder / str(place)) -> dict[str, Any]:
             shutil.copytree(of, into, dirs_exist_ok=True)
-            return {"trained_together": len(stages), "share_of_seconds": share}
+            return {"trained_together": len(stages), "share_of_seconds": share, "cost": cost}
 
         stage.get(take)
     shutil.rmtree(folder, ignore_errors=True)

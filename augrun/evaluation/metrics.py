@@ -24,6 +24,8 @@ import numpy as np
 import torch
 import torchmetrics.functional.classification as tm
 
+from augrun.evaluation.thresholds import fit_thresholds
+
 
 def evaluate(
     scores: np.ndarray,
@@ -109,29 +111,6 @@ def per_class(
         result["recall_val"] = _multilabel(tm.multilabel_recall, decisions, truth)
         result["f1_val"] = _multilabel(tm.multilabel_f1_score, decisions, truth)
     return result
-
-
-def fit_thresholds(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The threshold of each class that gives `score >= threshold` the largest F1; shape (classes,).
-
-    A threshold is one of the class's scores, the smallest of several equally good ones (as scikit-learn's
-    `precision_recall_curve` with `argmax` gives it). A class without positives gets infinity: it is never predicted.
-
-    Args:
-        scores: shape (clips, classes).
-        targets: multi-hot targets, shape (clips, classes).
-    """
-    thresholds = np.full(scores.shape[1], np.inf, dtype=scores.dtype)
-    for index, (score, truth) in enumerate(zip(scores.T, np.asarray(targets).T > 0.5, strict=True)):
-        if not truth.any():
-            continue
-        order = np.argsort(score, kind="stable")[::-1]
-        score, truth = score[order], truth[order]
-        hits = np.cumsum(truth)
-        f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
-        f1[:-1][score[:-1] == score[1:]] = -1.0  # a threshold takes all clips of one score, or none
-        thresholds[index] = score[np.flatnonzero(f1 == f1.max())[-1]]
-    return thresholds
 
 
 def confusion(scores: np.ndarray, first_labels: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class Scored:
         fold: the fold's name.
         trial: the trial's number, from 0.
         seed: the trial's seed.
-        predictions: the npz file with `test_scores` and `validation_scores`, shape (utterances, classes).
+        predictions: the npz file that `augrun.evaluation.decisions` describes.
         validation: the fold's validation part, a row an utterance.
         test: the fold's test part, a row an utterance.
     """
@@ -126,9 +126,13 @@ class Left:
     judged: Judged | None = None
 
 
-def trial_seed(seed: int, trial: int) -> int:
-    """The seed of a trial: distinct for every trial, unrelated between seeds, 31 bits."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{trial}".encode()).digest()[:4], "big") >> 1
+def trial_seed(seed: int, trial: int, fold: str) -> int:
+    """The seed of a trial of a fold: distinct for every one of them, unrelated between seeds, 31 bits.
+
+    Folds have seeds of their own, so that the noise of training is independent from fold to fold, which
+    `augrun.evaluation.significance` relies on.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{trial}/{fold}".encode()).digest()[:4], "big") >> 1
 
 
 def trial_means(trials: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:

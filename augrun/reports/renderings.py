@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from augrun.reports.tables import NOTHING, Row, Table, number, signed
+from augrun.reports.tables import NOTHING, Row, Table, number, shown_p, signed
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -17,12 +17,12 @@ def markdown(table: Table) -> str:
     """GitHub's Markdown: means, differences and published values, then the intervals, then the footnotes."""
     lines = [f"## {table.name}", "", *(f"> **{note}**" for note in table.footnotes[:1]), ""]
     lines += _grid(
-        ["", *_headings(table, "md")], [[_cell_text(row.name), *_cells(table, row, "md")] for row in table.rows]
+        ["", *headings(table, "md")], [[_cell_text(row.name), *_cells(table, row, "md")] for row in table.rows]
     )
-    legend = _legend(table, "md")
-    lines += ["", *([legend, ""] if legend else [])]
+    said = legend(table, "md")
+    lines += ["", *([said, ""] if said else [])]
     if _has_intervals(table):
-        rows = [[_cell_text(row.name), *(_interval(row, column) for column in table.columns)] for row in table.rows]
+        rows = [[_cell_text(row.name), *(interval(row, column) for column in table.columns)] for row in table.rows]
         lines += ["Confidence intervals of the means:", "", *_grid(["", *table.columns], rows), ""]
     lines += [f"- {note}" for note in table.footnotes[1:]]
     return "\n".join(lines).rstrip() + "\n"
@@ -38,19 +38,19 @@ def _cell_text(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("*", "\\*").replace("<", "&lt;")
 
 
-def _headings(table: Table, form: str) -> list[str]:
+def headings(table: Table, form: str) -> list[str]:
     """Column headings; a metric with published values has a column of its own for them."""
-    headings = []
+    found = []
     for column in table.columns:
         shown = _tex(column) if form == "tex" else column
-        headings += [f"{shown} (published)", shown] if _is_published(table, column) else [shown]
-    return headings
+        found += [f"{shown} (published)", shown] if is_published(table, column) else [shown]
+    return found
 
 
 def _cells(table: Table, row: Row, form: str) -> list[str]:
     cells = []
     for column in table.columns:
-        if _is_published(table, column):
+        if is_published(table, column):
             value = row.published[column]
             cells.append("--" if form == "tex" and value is None else table.shown(value))
         cells.append(_cell(table, row, column, form))
@@ -65,22 +65,24 @@ def _cell(table: Table, row: Row, column: str, form: str) -> str:
     shown = table.shown(values["mean"])
     if table.stands_out(row, column):
         shown = rf"\textbf{{{shown}}}" if form == "tex" else f"**{shown}**"
-    shown += _tex(_spread(table, values["std"])) if form == "tex" else _spread(table, values["std"])
+    shown += _tex(spread(table, values["std"])) if form == "tex" else spread(table, values["std"])
     difference = signed(table.difference(row, column))
     if difference:
         shown += rf" {{\scriptsize(${difference.replace('−', '-')}$)}}" if form == "tex" else f" ({difference})"
     if values.get("p") is not None:
-        shown += rf" {{\scriptsize $p={values['p']:.3f}$}}" if form == "tex" else f" p={values['p']:.3f}"
+        p = shown_p(values["p"])
+        p = p if p.startswith("<") else f"={p}"
+        shown += rf" {{\scriptsize $p{p}$}}" if form == "tex" else f" p{p}".replace("<", "&lt;")
     return shown
 
 
-def _spread(table: Table, std: float | None) -> str:
+def spread(table: Table, std: float | None) -> str:
     """± std; nothing in a table of single trials, and a dash for the single trial among several."""
     some = any(row.measured[column]["std"] is not None for row in table.rows for column in table.columns)
     return f" ± {number(std)}" if some else ""
 
 
-def _legend(table: Table, form: str) -> str:
+def legend(table: Table, form: str) -> str:
     """What the marks mean."""
     parts = []
     differences, mark = ("Difference:", "*") if form == "text" else ("In brackets: the difference", "Bold")
@@ -98,12 +100,12 @@ def _has_intervals(table: Table) -> bool:
     return any(row.measured[column]["ci_low"] is not None for row in table.rows for column in table.columns)
 
 
-def _interval(row: Row, column: str) -> str:
+def interval(row: Row, column: str) -> str:
     low, high = row.measured[column]["ci_low"], row.measured[column]["ci_high"]
     return NOTHING if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
 
-def _is_published(table: Table, column: str) -> bool:
+def is_published(table: Table, column: str) -> bool:
     return any(row.published[column] is not None for row in table.rows)
 
 
@@ -137,7 +139,7 @@ def _tex(text: str) -> str:
 
 def latex(table: Table) -> str:
     """A `table` environment in the style of booktabs, footnotes beneath it."""
-    headings = _headings(table, "tex")
+    columns = headings(table, "tex")
     lines = [
         "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
         f"% {table.footnotes[0] if table.footnotes else ''}",
@@ -145,14 +147,14 @@ def latex(table: Table) -> str:
         r"\centering",
         rf"\caption{{{_tex(table.name)}. {_tex(table.footnotes[0] if table.footnotes else '')}}}",
         r"\resizebox{\linewidth}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(headings)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
-        " & ".join(["", *headings]) + r" \\",
+        " & ".join(["", *columns]) + r" \\",
         r"\midrule",
     ]
     lines += [" & ".join([_tex(row.name), *_cells(table, row, "tex")]) + r" \\" for row in table.rows]
     lines += [r"\bottomrule", r"\end{tabular}}", "", r"\smallskip\raggedright\footnotesize"]
-    lines += [_tex(note) + r"\par" for note in (_legend(table, "tex"), *table.footnotes[1:]) if note]
+    lines += [_tex(note) + r"\par" for note in (legend(table, "tex"), *table.footnotes[1:]) if note]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
@@ -165,8 +167,8 @@ def text(table: Table) -> str:
     for line in (table.name, *table.footnotes[:1], ""):
         console.print(line)
     console.print(_by_row(table) if table.plain else _by_metric(table))
-    legend = _legend(table, "text")
-    for line in ("", *([legend] if legend else []), *table.footnotes[1:]):
+    said = legend(table, "text")
+    for line in ("", *([said] if said else []), *table.footnotes[1:]):
         console.print(textwrap.fill(line, 96) if table.plain else line)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
@@ -178,7 +180,7 @@ def _by_row(table: Table) -> RichTable:
         if grid.row_count:
             grid.add_row()
         name = row.name
-        if any(_is_published(table, column) for column in table.columns):
+        if any(is_published(table, column) for column in table.columns):
             grid.add_row(name, "published", *(table.shown(row.published[column]) for column in table.columns))
             name = ""
         grid.add_row(name, "measured", *(table.shown(row.measured[column]["mean"]) for column in table.columns))
@@ -222,9 +224,9 @@ def _by_metric(table: Table) -> RichTable:
 def _figures(table: Table, row: Row, column: str) -> list[str]:
     """One metric of one row, cell by cell."""
     values = row.measured[column]
-    mean = number(values["mean"]) + (_spread(table, values["std"]) if values["mean"] is not None else "")
+    mean = number(values["mean"]) + (spread(table, values["std"]) if values["mean"] is not None else "")
     marked = "* " + mean if table.stands_out(row, column) else mean
-    p = number(values.get("p")) if values.get("p") is not None else ""
-    published = table.shown(row.published[column]) if _is_published(table, column) else ""
-    interval = _interval(row, column) if values["ci_low"] is not None else ""
-    return [marked, interval, signed(table.difference(row, column)), p, published]
+    p = shown_p(values["p"]) if values.get("p") is not None else ""
+    published = table.shown(row.published[column]) if is_published(table, column) else ""
+    within = interval(row, column) if values["ci_low"] is not None else ""
+    return [marked, within, signed(table.difference(row, column)), p, published]

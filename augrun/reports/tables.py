@@ -69,6 +69,7 @@ class Table:
         digits: decimals of figures that are no whole numbers.
         margin: with `above_reference`, by how much a figure must beat its reference, as a share of that.
         missing: rows that are not there yet; footnotes tell of them, and the CSV has a line without figures for each.
+        metric: what all columns are, where they are no metrics themselves.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Table:
     digits: int = 3
     margin: float = 0.0
     missing: tuple[str, ...] = ()
+    metric: str | None = None
 
     @staticmethod
     def of(
@@ -91,7 +93,6 @@ class Table:
         sought: bool = True,
         highlight: Literal["best", "above_reference", "none"] = "best",
         published: Mapping[str, Mapping[str, float | None]] | None = None,
-        p_values: Mapping[str, Mapping[str, float | None]] | None = None,
         footnotes: Sequence[str] = (),
         margin: float = 0.0,
     ) -> Table:
@@ -105,7 +106,6 @@ class Table:
             sought: whether there is that default.
             highlight: which figures stand out.
             published: published values by row and column.
-            p_values: of the difference from the reference, by row and column.
             footnotes: further lines; with published values, how their data differ from the data measured on.
             margin: see `Table`.
 
@@ -128,7 +128,7 @@ class Table:
             Row(
                 row,
                 dict(result["condition"]),
-                {c: _measured(result, c, ((p_values or {}).get(row) or {}).get(c)) for c in columns},
+                {c: _measured(result, c) for c in columns},
                 {c: ((published or {}).get(row) or {}).get(c) for c in columns},
                 str(result.get("fingerprint", "")),
                 str(result.get("baseline", "")),
@@ -219,9 +219,14 @@ class Table:
     def csv(self) -> str:
         """One line a row; for each metric mean, std, n, interval, difference from the reference, p and published.
 
+        `difference …` is of the difference as `augrun.evaluation.significance` has it, `difference p` before and `p`
+        after the correction over rows.
+
         Of bare figures only `mean` and `published`.
         """
-        parts = ["mean", "std", "n", "ci_low", "ci_high", "difference", "p", "published"]
+        of_difference = ("ci_low", "ci_high", "p", "detectable", "fixed_low", "fixed_high", "fixed_p")
+        parts = ["mean", "std", "n", "ci_low", "ci_high", "difference", *(f"difference {key}" for key in of_difference)]
+        parts += ["p", "published"]
         parts = ["mean", "published"] if self.plain else parts
         choices = list(dict.fromkeys(key for row in self.rows for key in row.condition))
         text = io.StringIO()
@@ -231,6 +236,8 @@ class Table:
             line: list[Any] = [row.name, *(row.condition.get(key, "") for key in choices)]
             for column in self.columns:
                 values = dict(row.measured[column])
+                known = values.get("difference") or {}
+                values |= {f"difference {key}": known.get(key) for key in of_difference}
                 values |= {"difference": self.difference(row, column), "published": row.published[column]}
                 line += ["" if values[part] is None else values[part] for part in parts]
             writer.writerow(line)
@@ -239,14 +246,15 @@ class Table:
         return text.getvalue()
 
     def write(self, folder: Path, stem: str = "comparison") -> None:
-        """Writes `stem.md`, `.csv`, `.tex`, `.json` and `.txt` into `folder`."""
-        from augrun.reports import renderings
+        """Writes `stem.md`, `.csv`, `.tex`, `.json`, `.txt` and `.html` into `folder`."""
+        from augrun.reports import html_table, renderings
 
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{stem}.md", renderings.markdown(self))
         write_text(folder / f"{stem}.csv", self.csv())
         write_text(folder / f"{stem}.tex", renderings.latex(self))
         write_text(folder / f"{stem}.txt", renderings.text(self))
+        write_text(folder / f"{stem}.html", html_table.page(self))
         write_text(folder / f"{stem}.json", json.dumps(self.json(), indent=1, ensure_ascii=False) + "\n")
 
 
@@ -260,6 +268,11 @@ def signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.3f}".replace("-", "−")
 
 
+def shown_p(p: float | None) -> str:
+    """A p as tables show it; never 0."""
+    return NOTHING if p is None else "<.001" if p < 0.001 else number(p)
+
+
 def _columns(results: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     """The metrics that suit the classes and that some row has."""
     wanted: list[str] = []
@@ -269,10 +282,10 @@ def _columns(results: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...
     return tuple(dict.fromkeys(wanted))
 
 
-def _measured(result: Mapping[str, Any], column: str, p: float | None) -> dict[str, float | None]:
+def _measured(result: Mapping[str, Any], column: str) -> dict[str, Any]:
     summary = result["summary"].get(column) or {}
     values = {key: summary.get(key) for key in ("mean", "std", "n", "ci_low", "ci_high")}
-    return {key: None if value != value else value for key, value in values.items()} | {"p": p}  # nan is no number
+    return {key: None if value != value else value for key, value in values.items()} | {"p": None}  # nan is no number
 
 
 def common(values: Iterable[Any]) -> str:

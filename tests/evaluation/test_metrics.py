@@ -14,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from augrun.evaluation.metrics import confusion, evaluate, fit_thresholds, per_class
+from augrun.evaluation.metrics import confusion, evaluate, per_class
+from augrun.evaluation.thresholds import fit_thresholds
 
 TOLERANCE = 1e-6
 

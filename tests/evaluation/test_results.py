@@ -48,7 +48,7 @@ def test_the_interval_is_scipy_s(values, confidence):
 
 
 def test_trial_seeds_are_distinct_and_fixed():
-    seeds = [trial_seed(seed, trial) for seed in range(20) for trial in range(20)]
+    seeds = [trial_seed(seed, trial, "a") for seed in range(20) for trial in range(20)]
     assert len(set(seeds)) == 400
     assert all(0 <= seed < 2**31 for seed in seeds)
-    assert trial_seed(0, 0) == trial_seed(0, 0)
+    assert trial_seed(0, 0, "a") == trial_seed(0, 0, "a") != trial_seed(0, 0, "b")

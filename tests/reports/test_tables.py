@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,17 @@ def test_csv_holds_unrounded_figures() -> None:
     assert lines[0]["uar n"] == "2"
 
 
+def with_p(table: Table) -> Table:
+    """The table with a p of the difference of `ddsp`."""
+    rows = {row.name: row for row in table.rows}
+    of = rows["ddsp"].measured
+    rows["ddsp"] = replace(rows["ddsp"], measured={**of, "uar": {**of["uar"], "p": 0.04}})
+    return replace(table, rows=tuple(rows.values()))
+
+
 def test_json_is_as_the_design_has_it() -> None:
     published = {"copy": {"uar": 0.55}}
-    table = three(published=published, p_values={"ddsp": {"uar": 0.04}}, footnotes=["Published: another split."])
+    table = with_p(three(published=published, footnotes=["Published: another split."]))
     data = json.loads(json.dumps(table.json()))
     assert set(data) == {"name", "reference", "data", "scale", "rows", "footnotes"}
     assert (data["name"], data["reference"], data["data"], data["scale"]) == ("sweep", "none", "standin", "demo")
@@ -190,7 +199,7 @@ def test_json_is_as_the_design_has_it() -> None:
 
 
 def test_console_text_fits_and_says_all() -> None:
-    table = three(published={"copy": {"uar": 0.55}}, p_values={"ddsp": {"uar": 0.04}}, footnotes=["Another split."])
+    table = with_p(three(published={"copy": {"uar": 0.55}}, footnotes=["Another split."]))
     text = renderings.text(table)
     lines = [line.split() for line in text.splitlines()]
     assert ["ddsp", "*", "0.523", "±", "0.012", "[0.423,", "0.623]", "+0.023", "0.040", "–"] in lines
@@ -240,7 +249,7 @@ def test_trials_that_are_all_one_are_told() -> None:
 )
 def test_every_rendering_says_which_data(tmp_path: Path, data: str, words: str) -> None:
     Table.of("t", [("none", result("none", {"uar": 0.5}, data=data))]).write(tmp_path, "table")
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".json", ".md", ".tex", ".txt"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".html", ".json", ".md", ".tex", ".txt"]
     for suffix in ("md", "tex", "txt", "json"):
         text = (tmp_path / f"table.{suffix}").read_text(encoding="utf-8")
         assert words in text.replace("\n", " "), suffix

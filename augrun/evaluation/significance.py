@@ -1,0 +1,321 @@
+"""Whether two conditions differ: by more than the noise of training and the choice of test clips.
+
+Two questions, never one for the other:
+
+**Would training anew on clips of the same kind show it again?** The difference is of two means over trials t and folds
+f. Two things make it vary. Training: another seed gives another metric. Seeds differ by trial and fold, so each fold's
+variance over trials of either condition is an estimate of its own, and V_train = sum over folds and conditions of
+var_t / (F² T); that a condition and its reference may share a seed is not counted on. Test clips: other clusters
+(artists, speakers) would give other metrics. Each cluster's influence u[t, g] on a condition's metric is known
+(`augrun.evaluation.weighted`), and what different trainings have of it in common is the clips' own: V_clips = sum over
+clusters of what the products u[t, g] u[t', g] of different trainings are on average, the two conditions' with a plus,
+those between them with a minus; what trainings have not in common is in V_train already. That is the analysis of
+Obuchowski and Rockette 1995 for readers and cases, with trainings as readers and clusters as cases (by the
+infinitesimal jackknife, within folds). The degrees of freedom of V_train + V_clips are Satterthwaite's 1946, as Hillis
+2007 has them for that analysis. Student's t then gives the interval and p. With fewer than `LEAST_TRIALS` trials there
+is an interval but no p.
+
+**Would other test clips of the same kind, given to these very models, show it again?** (`these trained models only`.)
+The paired bootstrap over clusters (percentile interval; Efron and Tibshirani 1993) and the paired permutation test
+(each cluster's predictions change places between the two conditions, or not). The noise of training is not in it: with
+few trials it finds differences that a second run would not.
+
+Where a fold has one cluster alone (a speaker a fold), clusters within folds tell nothing and the folds themselves are
+the units: Student's t over their differences, which hold the noise of training as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from augrun.evaluation.predicted import Predicted, Strata
+from augrun.evaluation.weighted import Weighted
+
+#: With fewer trials there is no p: the spread of two of them is known too badly.
+LEAST_TRIALS = 3
+
+#: With fewer clusters that are free to vary there is no p either; scripts/calibrate_significance.py shows why.
+LEAST_CLUSTERS = 10
+
+#: The chance to find a difference as large as `detectable`.
+POWER = 0.8
+
+#: Folds of one cluster each that a p wants.
+LEAST_FOLDS = 4
+
+#: Draws that one thread works on at a time.
+BATCH = 200
+
+TOO_FEW_TRIALS = {
+    1: "one trial says nothing about the noise of training",
+    2: "two trials cannot decide",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one metric of a condition differs from its reference's.
+
+    Attributes:
+        difference: of the means over trials and folds; None where some fold has no class to measure.
+        ci_low: the interval's lower end; None where the noise of training cannot be known.
+        ci_high: its upper end.
+        p: two-sided, of no difference; None where it cannot be had.
+        df: degrees of freedom of the interval.
+        detectable: the smallest true difference that so many clips and trials would have shown four times in five.
+        fixed_low: for these trained models only, the bootstrap interval's lower end.
+        fixed_high: its upper end.
+        fixed_p: for these trained models only, of the permutation test.
+        trials: how many both have.
+        clusters: of test clips.
+        why: why there is no p; empty where there is one.
+    """
+
+    difference: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    p: float | None = None
+    df: float | None = None
+    detectable: float | None = None
+    fixed_low: float | None = None
+    fixed_high: float | None = None
+    fixed_p: float | None = None
+    trials: int = 0
+    clusters: int = 0
+    why: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def compare(
+    mine: Predicted,
+    its: Predicted,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    workers: int = 1,
+) -> dict[str, Difference]:
+    """How each metric of a condition differs from that of its reference.
+
+    Args:
+        mine: the condition.
+        its: the reference.
+        confidence: the level of intervals.
+        resamples: draws of bootstrap and permutation; 0 leaves `these trained models only` out.
+        seed: of the draws.
+        workers: threads for them.
+
+    Returns:
+        By metric; nothing where the two were not tested on the same clips.
+    """
+    if mine.folds != its.folds or any(not _same_clips(mine, its, fold) for fold in mine.folds):
+        return {}
+    trials = [trial for trial in mine.trials if trial in its.trials]
+    pairs = [(fold, trial) for fold in mine.folds for trial in trials]
+    names = [name for name in mine.names if name in its.names]
+    if not trials or not names or any(key not in mine.cells or key not in its.cells for key in pairs):
+        return {}
+    world = _World(mine, its, names, trials)
+    fixed = world.fixed(resamples, seed, workers, confidence) if resamples else [(None, None, None)] * len(names)
+    return {name: world.difference(place, confidence, fixed[place]) for place, name in enumerate(names)}
+
+
+def _same_clips(mine: Predicted, its: Predicted, fold: str) -> bool:
+    """Whether all trials of both were tested on the same clips of the fold, in the same order."""
+    cells = [cell for one in (mine, its) for (name, _), cell in one.cells.items() if name == fold]
+    return all(np.array_equal(cells[0].clips, cell.clips) for cell in cells)
+
+
+class _World:
+    """Two conditions on the same clips, trial by trial."""
+
+    def __init__(self, mine: Predicted, its: Predicted, names: list[str], trials: list[int]) -> None:
+        self.both, self.names, self.trials, self.folds = (mine, its), names, trials, mine.folds
+        places = [[one.names.index(name) for name in names] for one in self.both]
+        #: Shape (trials, folds, metrics) each.
+        self.values = [
+            np.array([[one.metrics[fold, trial][at] for fold in self.folds] for trial in trials])
+            for one, at in zip(self.both, places, strict=True)
+        ]
+        self.places = places
+        self.differences = self.values[0] - self.values[1]
+        self.strata = Strata.of([mine.cells[fold, trials[0]].clusters for fold in self.folds])
+
+    def difference(
+        self, place: int, confidence: float, fixed: tuple[float | None, float | None, float | None]
+    ) -> Difference:
+        """One metric, with its interval and p."""
+        low, high, fixed_p = fixed
+        defined = bool(np.isfinite(self.differences[:, :, place]).all())
+        why = self._why() if defined else "some folds have no class to measure"
+        known: dict[str, Any] = {"fixed_low": low, "fixed_high": high, "fixed_p": fixed_p} if defined else {}
+        known |= {"trials": len(self.trials), "clusters": self.strata.clusters, "why": why}
+        mean = float(self.differences[:, :, place].mean()) if defined else None
+        found = self._variance(place) if defined else None
+        if found is not None and mean is not None:
+            known |= student(mean, *found, confidence)
+        return Difference(mean, **(known | {"p": None} if why else known))
+
+    def _why(self) -> str:
+        """Why there can be no p."""
+        if len(self.trials) < LEAST_TRIALS:
+            return TOO_FEW_TRIALS[len(self.trials)]
+        if self.strata.by_fold:
+            return "" if len(self.folds) >= LEAST_FOLDS else f"{len(self.folds)} folds of one cluster each are too few"
+        free = self.strata.free
+        return "" if free >= LEAST_CLUSTERS else f"{self.strata.clusters} clusters of test clips are too few"
+
+    def _variance(self, place: int) -> tuple[float, float] | None:
+        """Of the difference, and its degrees of freedom; None where the noise of training cannot be known."""
+        trials, folds = self.differences.shape[:2]
+        if self.strata.by_fold:
+            if folds < 2:
+                return None
+            return float(self.differences[:, :, place].mean(0).var(ddof=1)) / folds, folds - 1.0
+        if trials < 2:
+            return None
+        return combine([one[:, :, place] for one in self.values], self._influences(place), self.strata.free)
+
+    def _influences(self, place: int) -> list[np.ndarray]:
+        """Of all clusters on the mean over folds, for both conditions, shape (trials, clusters)."""
+        found = []
+        for one, places in zip(self.both, self.places, strict=True):
+            total = np.zeros((len(self.trials), self.strata.clusters))
+            for row, trial in enumerate(self.trials):
+                for fold, at in zip(self.folds, self.strata.at, strict=True):
+                    count = len(at)
+                    # Influences add up to 0 within a fold, so one of them is not free.
+                    scale = np.sqrt(count / (count - 1)) / len(self.folds)
+                    total[row, at] += scale * one.influences[fold, trial][places[place]]
+            found.append(total)
+        return found
+
+    def fixed(
+        self, resamples: int, seed: int, workers: int, confidence: float
+    ) -> list[tuple[float | None, float | None, float | None]]:
+        """For these trained models only: interval and p of each metric."""
+        if self.strata.clusters < 2:
+            return [(None, None, None)] * len(self.names)
+        observed = self.differences.mean((0, 1))
+        with ThreadPoolExecutor(workers) as pool:
+            seeds = np.random.SeedSequence(seed).spawn(-(-resamples // BATCH))
+            sizes = [min(BATCH, resamples - at * BATCH) for at in range(len(seeds))]
+            drawn = np.concatenate(list(pool.map(self._bootstrap, seeds, sizes)))
+            swapped = np.concatenate(list(pool.map(self._permute, seeds, sizes)))
+        ends = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        # The pairs as they are count as one of the permutations (Phipson and Smyth 2010), so that p is never 0.
+        beyond = (np.abs(swapped) >= np.abs(observed) - 1e-12).sum(0)
+        p = (beyond + 1) / (resamples + 1)
+        return [(float(low), float(high), float(one)) for low, high, one in zip(*ends, p, strict=True)]
+
+    def _bootstrap(self, seed: np.random.SeedSequence, draws: int) -> np.ndarray:
+        """Differences under weights of drawn clusters, shape (draws, metrics)."""
+        rng = np.random.default_rng([*seed.generate_state(2), 0])
+        if self.strata.by_fold:
+            picked = rng.integers(len(self.folds), size=(draws, len(self.folds)))
+            return self.differences.mean(0)[picked].mean(1)
+        weights = self.strata.drawn(rng, draws)
+        total = np.zeros((draws, len(self.names)))
+        for fold, at in zip(self.folds, self.strata.at, strict=True):
+            for one, sign, places in zip(self.both, (1, -1), self.places, strict=True):
+                for trial in self.trials:
+                    total += sign * one.weighted[fold, trial].measure(weights[:, at])[:, places]
+        return total / (len(self.folds) * len(self.trials))
+
+    def _permute(self, seed: np.random.SeedSequence, draws: int) -> np.ndarray:
+        """Differences where clusters have changed places, shape (draws, metrics)."""
+        rng = np.random.default_rng([*seed.generate_state(2), 1])
+        if self.strata.by_fold:
+            signs = rng.choice([-1.0, 1.0], size=(draws, len(self.folds)))
+            return signs @ self.differences.mean(0) / len(self.folds)
+        stay = rng.integers(2, size=(draws, self.strata.clusters))
+        total = np.zeros((draws, len(self.names)))
+        for fold, at in zip(self.folds, self.strata.at, strict=True):
+            mine, its = stay[:, at], 1 - stay[:, at]
+            for trial in self.trials:
+                here, there = self._stacked[fold, trial].exchange(np.concatenate([mine, its], axis=1))
+                total += here - there
+        return total / (len(self.folds) * len(self.trials))
+
+    @cached_property
+    def _stacked(self) -> dict[tuple[str, int], Weighted]:
+        """Both conditions' predictions one below the other, so that weights choose between them."""
+        return {
+            key: Weighted(self.both[0].cells[key].table.beside(self.both[1].cells[key].table), self.names)
+            for key in ((fold, trial) for fold in self.folds for trial in self.trials)
+        }
+
+
+def combine(values: Sequence[np.ndarray], influences: Sequence[np.ndarray], free: int) -> tuple[float, float]:
+    """The variance of the difference of two means over trials and folds, and its degrees of freedom.
+
+    Args:
+        values: a metric of both conditions by trial and fold, shape (trials, folds) each; two trials at least.
+        influences: of clusters on both conditions' means over folds, shape (trials, clusters) each.
+        free: clusters that are free to vary.
+
+    Returns:
+        Variance and degrees of freedom (infinite where nothing varies).
+    """
+    trials, folds = values[0].shape
+    spreads = np.concatenate([one.var(axis=0, ddof=1) for one in values])
+    training = float(spreads.sum()) / (folds**2 * trials)
+    mine, its = influences
+    products = -2 * mine.mean(0) * its.mean(0)
+    for found in (mine, its):
+        products += (found.sum(0) ** 2 - (found**2).sum(0)) / (trials * (trials - 1))
+    clips = max(float(products.sum()), 0.0)
+    total = training + clips
+    if total <= 0:
+        return 0.0, np.inf
+    train_df = (trials - 1) * _satterthwaite(spreads)
+    # Of independent squares of a normal variable this is their number; where a few clusters matter it is smaller.
+    spread = len(products) * float(products.var(ddof=1))
+    clips_df = max(1.0, min(2 * clips**2 / spread, free)) if spread else float(free)
+    return total, total**2 / (training**2 / train_df + clips**2 / clips_df)
+
+
+def _satterthwaite(variances: np.ndarray) -> float:
+    """How many equal variances a sum of different ones is worth."""
+    squares = float((variances**2).sum())
+    return float(variances.sum()) ** 2 / squares if squares else float(len(variances))
+
+
+def student(mean: float, variance: float, df: float, confidence: float) -> dict[str, float | None]:
+    """Interval, p and smallest detectable difference by Student's t."""
+    from scipy import stats
+
+    if variance <= 0:
+        return {"ci_low": mean, "ci_high": mean, "p": None, "df": None, "detectable": None}
+    error = float(np.sqrt(variance))
+    critical = float(stats.t.ppf((1 + confidence) / 2, df))
+    return {
+        "ci_low": mean - critical * error,
+        "ci_high": mean + critical * error,
+        "p": float(2 * stats.t.sf(abs(mean) / error, df)),
+        "df": float(df),
+        "detectable": (critical + float(stats.t.ppf(POWER, df))) * error,
+    }
+
+
+def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Corrected so that the chance of any false discovery among them stays the level (Holm 1979).
+
+    Args:
+        p_values: by name; None where there is none, which is no comparison and counts as none.
+    """
+    known = sorted((p, name) for name, p in p_values.items() if p is not None)
+    corrected: dict[str, float | None] = dict.fromkeys(p_values)
+    highest = 0.0
+    for place, (p, name) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - place)))
+        corrected[name] = highest
+    return corrected

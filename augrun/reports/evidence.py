@@ -1,0 +1,174 @@
+"""What a table's rows differ by from their reference, and whether that is more than noise.
+
+`augrun.evaluation.significance` has the estimators; here the predictions behind each row and column of a table meet
+those of its reference, p is corrected over the rows, and the table is given all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from augrun.evaluation.predicted import Predicted
+from augrun.evaluation.significance import LEAST_TRIALS, compare, holm
+from augrun.reports.tables import NOTHING, Row, Table, number, shown_p, signed, told
+
+#: What is said of the models as they are, which tells nothing of a second run.
+FIXED = "these trained models only"
+
+#: Draws of bootstrap and permutation where nobody says otherwise.
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How differences are judged.
+
+    Attributes:
+        confidence: the level of intervals.
+        resamples: draws of bootstrap and permutation for `these trained models only`; 0 leaves them out.
+        workers: threads for them.
+    """
+
+    confidence: float = 0.95
+    resamples: int = RESAMPLES
+    workers: int = 1
+
+
+def weigh(table: Table, sources: Mapping[str, Mapping[str, Sequence[Path]]], settings: Settings) -> Table:
+    """The table with each figure's difference from its reference, and what can be said for it.
+
+    Args:
+        table: conditions by row, metrics (or a grid's columns) by column.
+        sources: for each row and column the folders of the conditions that it is measured on; several where the column
+            is a mean over others.
+        settings: how.
+
+    Returns:
+        The same table; `measured[column]` has `difference` (`augrun.evaluation.significance.Difference` as plain data,
+        with `p_corrected`) and, as `p`, the corrected one. Footnotes say what was done, and why some rows have none.
+    """
+    metrics = {column: table.metric or column for column in table.columns}
+    names = list(dict.fromkeys(metrics.values()))
+    kept: dict[tuple[Path, ...], Predicted] = {}
+
+    def predicted(folders: Sequence[Path]) -> Predicted | None:
+        key = tuple(folders)
+        if key not in kept:
+            try:
+                parts = {str(place): Predicted(folder, names) for place, folder in enumerate(key)}
+            except (OSError, KeyError):  # results without predictions, such as those fetched from elsewhere
+                return None
+            kept[key] = Predicted.joined(parts) if len(parts) > 1 else parts["0"]
+        return kept[key]
+
+    known: dict[tuple[tuple[Path, ...], tuple[Path, ...]], dict[str, Any]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in table.rows:
+        reference = table.reference_of(row)
+        for column in table.columns if reference is not None else ():
+            assert reference is not None
+            both = [sources.get(one.name, {}).get(column, ()) for one in (row, reference)]
+            if not all(both):
+                continue
+            pair = (tuple(both[0]), tuple(both[1]))
+            if pair not in known:
+                mine, its = (predicted(folders) for folders in pair)
+                known[pair] = {} if mine is None or its is None else _judged(mine, its, settings)
+            if metrics[column] in known[pair]:
+                found.setdefault(row.name, {})[column] = known[pair][metrics[column]].plain()
+    return _with(table, found, settings)
+
+
+def _judged(mine: Predicted, its: Predicted, settings: Settings) -> dict[str, Any]:
+    return compare(mine, its, settings.confidence, settings.resamples, workers=settings.workers)
+
+
+def _with(table: Table, found: Mapping[str, Mapping[str, dict[str, Any]]], settings: Settings) -> Table:
+    """The table with these differences, p corrected column by column, and the footnotes."""
+    corrected = {
+        column: holm({row: columns[column]["p"] for row, columns in found.items() if column in columns})
+        for column in table.columns
+    }
+    rows = []
+    for row in table.rows:
+        measured = {column: dict(values) for column, values in row.measured.items()}
+        for column, difference in found.get(row.name, {}).items():
+            p = corrected[column][row.name]
+            measured[column] |= {"difference": {**difference, "p_corrected": p}, "p": p}
+        rows.append(replace(row, measured=measured))
+    return replace(table, rows=tuple(rows), footnotes=(*table.footnotes, *_footnotes(found, settings)))
+
+
+def _footnotes(found: Mapping[str, Mapping[str, dict[str, Any]]], settings: Settings) -> list[str]:
+    """What p means here, and which rows have none."""
+    all_ = [(row, values) for row, columns in found.items() for values in columns.values()]
+    if not all_:
+        return []
+    notes = []
+    with_p = [values for _, values in all_ if values["p"] is not None]
+    if with_p:
+        trials, clusters = (_range(values[key] for values in with_p) for key in ("trials", "clusters"))
+        rows = sum(any(values["p"] is not None for values in columns.values()) for columns in found.values())
+        over = f", corrected over {rows} rows (Holm)" if rows > 1 else ""
+        notes.append(
+            f"p: two-sided, of no difference from the reference{over}; the noise of training ({trials} trials) and the "
+            f"choice of test clips ({clusters} clusters) are both in it."
+        )
+    reasons = [(row, f"no p: {values['why']}.") for row, values in all_ if values["why"]]
+    notes += told(dict.fromkeys(reasons))
+    if any(values["trials"] < LEAST_TRIALS for _, values in all_):
+        notes.append(f"trials.count={LEAST_TRIALS} or more gives p.")
+    return notes
+
+
+def _range(values: Any) -> str:
+    known = sorted(set(values))
+    return f"{known[0]}" if len(known) == 1 else f"{known[0]} to {known[-1]}"
+
+
+def differences(table: Table, name: str, settings: Settings) -> Table | None:
+    """Each row's and metric's difference in full, as a table of its own; None where there is none."""
+    level = f"{100 * settings.confidence:g} % interval"
+    columns = ("difference", level, "p", "p corrected", "could have shown", f"{FIXED}: {level}", f"{FIXED}: p")
+    rows = []
+    for column in table.columns:
+        for row in table.rows:
+            values = row.measured[column].get("difference")
+            if values is not None:
+                shown = dict(zip(columns, _shown(values), strict=True))
+                measured = {key: {**dict.fromkeys(_KEYS), "mean": text} for key, text in shown.items()}
+                rows.append(Row(f"{column}: {row.name}", dict(row.condition), measured, dict.fromkeys(columns)))
+    if not rows:
+        return None
+    notes = (
+        *table.footnotes,
+        "Could have shown: the smallest true difference that so many clips and trials would have shown (p < "
+        f"{1 - settings.confidence:.2g}, uncorrected) four times in five.",
+        f"{FIXED.capitalize()}: the paired bootstrap and permutation over clusters of clips"
+        + (f", {settings.resamples:,} draws" if settings.resamples else "")
+        + "; the noise of training is not in them, and a second run may say otherwise.",
+    )
+    return Table(name, tuple(rows), columns, None, "none", notes)
+
+
+_KEYS = ("mean", "std", "n", "ci_low", "ci_high", "p")
+
+
+def _shown(values: Mapping[str, Any]) -> list[str]:
+    return [
+        signed(values["difference"]) or NOTHING,
+        interval(values["ci_low"], values["ci_high"]),
+        shown_p(values["p"]),
+        shown_p(values["p_corrected"]),
+        number(values["detectable"]),
+        interval(values["fixed_low"], values["fixed_high"]),
+        shown_p(values["fixed_p"]),
+    ]
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval of a difference."""
+    return NOTHING if low is None or high is None else f"[{signed(low)}, {signed(high)}]"

@@ -1,0 +1,80 @@
+"""A table as HTML: a part of a page, and a page of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from augrun.reports.page import document, escape
+
+if TYPE_CHECKING:
+    from augrun.reports.tables import Row, Table
+
+STYLE = """
+.wide { overflow-x: auto; margin: 0.75rem 0; }
+.wide:focus-visible { outline-offset: -2px; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9375rem; }
+caption { text-align: left; font-weight: 600; padding-bottom: 0.4rem; }
+th, td { padding: 0.3rem 0.7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+thead th { border-bottom: 2px solid var(--faint); vertical-align: bottom; overflow-wrap: normal; }
+tbody th, thead th:first-child { text-align: left; font-weight: 600; }
+tbody th { min-width: 8rem; position: sticky; left: 0; background: var(--paper); }
+td small { display: block; color: var(--faint); white-space: nowrap; }
+td { white-space: nowrap; }
+td strong { border-bottom: 2px solid var(--link); }
+ul.notes { color: var(--faint); font-size: 0.875rem; padding-left: 1.1rem; max-width: 90ch; }
+"""
+
+
+def page(table: Table) -> str:
+    """A page with the table alone; what is known of the data stands out above it."""
+    return document(table.name, fragment(table, caption=False), " ".join(table.footnotes[:1]), STYLE)
+
+
+def fragment(table: Table, caption: bool = True, notes: bool = True) -> str:
+    """The table as a part of a page that has `STYLE`.
+
+    Args:
+        table: what to show.
+        caption: whether its name stands above it.
+        notes: whether its footnotes, but for the first, stand below it.
+    """
+    from augrun.reports.renderings import headings, is_published
+
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings(table, "html"))
+    rows = []
+    for row in table.rows:
+        cells = []
+        for column in table.columns:
+            if is_published(table, column):
+                cells.append(f"<td>{escape(table.shown(row.published[column]))}</td>")
+            cells.append(f"<td>{_cell(table, row, column)}</td>")
+        rows.append(f'<tr><th scope="row">{escape(row.name)}</th>{"".join(cells)}</tr>')
+    name = f"<caption>{escape(table.name)}</caption>" if caption else ""
+    body = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.name)}"><table>{name}'
+    body += f"<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
+    return body + (_notes(table) if notes else "")
+
+
+def _cell(table: Table, row: Row, column: str) -> str:
+    """Mean ± std; below it the interval, the difference from the reference row, its p."""
+    from augrun.reports.renderings import interval, spread
+    from augrun.reports.tables import NOTHING, shown_p, signed
+
+    values = row.measured[column]
+    if values["mean"] is None:
+        return NOTHING
+    shown = escape(table.shown(values["mean"]))
+    shown = f"<strong>{shown}</strong>" if table.stands_out(row, column) else shown
+    shown += escape(spread(table, values["std"]))
+    small = [interval(row, column)] if values["ci_low"] is not None else []
+    difference = signed(table.difference(row, column))
+    p = f", p {shown_p(values['p'])}" if values.get("p") is not None else ""
+    small += [f"{difference}{p}"] if difference else []
+    return shown + "".join(f"<small>{escape(line)}</small>" for line in small)
+
+
+def _notes(table: Table) -> str:
+    from augrun.reports.renderings import legend
+
+    lines = [line for line in (legend(table, "html"), *table.footnotes[1:]) if line]
+    return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
