@@ -58,7 +58,7 @@ def weigh(table: Table, sources: Mapping[str, Mapping[str, Sequence[Path]]], set
         key = tuple(folders)
         if key not in kept:
             try:
-                parts = {str(place): Predicted(folder, names) for place, folder in enumerate(key)}
+                parts = {str(place): Predicted.load(folder, names) for place, folder in enumerate(key)}
             except (OSError, KeyError):  # results without predictions, such as those fetched from elsewhere
                 return None
             kept[key] = Predicted.joined(parts) if len(parts) > 1 else parts["0"]

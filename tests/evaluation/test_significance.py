@@ -38,7 +38,7 @@ def leave(
             )
             entries.append({"fold": str(fold), "trial": trial, "predictions": name})
     (folder / "results.json").write_text(json.dumps({"multilabel": multilabel, "trials": entries}))
-    return Predicted(folder, NAMES)
+    return Predicted.load(folder, NAMES)
 
 
 def pair(tmp_path: Path, trials: int, clusters: int = 20, each: int = 4, folds: int = 1, gain: float = 0.15):
@@ -57,7 +57,9 @@ def test_without_clip_noise_it_is_welchs_test() -> None:
     rng = np.random.default_rng(3)
     mine, its = rng.normal(0.6, 0.02, 5), rng.normal(0.57, 0.05, 5)
     nothing = np.zeros((5, 8))
-    found = student(mine.mean() - its.mean(), *combine([mine[:, None], its[:, None]], [nothing, nothing], 7), 0.95)
+    found = student(
+        mine.mean() - its.mean(), *combine([mine[:, None], its[:, None]], [nothing, nothing], [np.arange(8)]), 0.95
+    )
     wanted = stats.ttest_ind(mine, its, equal_var=False)
     assert found["p"] == pytest.approx(wanted.pvalue) and found["df"] == pytest.approx(wanted.df)
     low, high = wanted.confidence_interval(0.95)
@@ -81,7 +83,7 @@ def test_folds_are_averaged_and_their_training_noise_is_pooled() -> None:
     rng = np.random.default_rng(5)
     values = [rng.normal(size=(3, 4)), rng.normal(size=(3, 4))]
     nothing = np.zeros((3, 9))
-    variance, df = combine(values, [nothing, nothing], 8)
+    variance, df = combine(values, [nothing, nothing], [np.arange(9)])
     spreads = np.concatenate([one.var(0, ddof=1) for one in values])
     assert variance == pytest.approx(spreads.sum() / 16 / 3)
     assert df == pytest.approx(2 * spreads.sum() ** 2 / (spreads**2).sum()) and 2 < df <= 16
