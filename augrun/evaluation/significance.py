@@ -65,7 +65,7 @@ class Difference:
         p: two-sided, of no difference; None where it cannot be had.
         df: degrees of freedom of the interval.
         detectable: the smallest true difference that so many clips and trials would have shown four times in five.
-        fixed_low: for these trained models only, the bootstrap interval's lower end.
+        fixed_low: for these trained models only, the bootstrap interval's lower end; None with few clusters.
         fixed_high: its upper end.
         fixed_p: for these trained models only, of the permutation test.
         trials: how many both have.
@@ -145,9 +145,7 @@ class _World:
         self.differences = self.values[0] - self.values[1]
         self.strata = Strata.of([mine.cells[fold, trials[0]].clusters for fold in self.folds])
 
-    def difference(
-        self, place: int, confidence: float, fixed: tuple[float | None, float | None, float | None]
-    ) -> Difference:
+    def difference(self, place: int, confidence: float, fixed: tuple[float | None, ...]) -> Difference:
         """One metric, with its interval and p."""
         low, high, fixed_p = fixed
         defined = bool(np.isfinite(self.differences[:, :, place]).all())
@@ -195,9 +193,7 @@ class _World:
             found.append(total)
         return found
 
-    def fixed(
-        self, resamples: int, seed: int, workers: int, confidence: float
-    ) -> list[tuple[float | None, float | None, float | None]]:
+    def fixed(self, resamples: int, seed: int, workers: int, confidence: float) -> list[tuple[float | None, ...]]:
         """For these trained models only: interval and p of each metric."""
         if self.strata.clusters < 2:
             return [(None, None, None)] * len(self.names)
@@ -208,10 +204,13 @@ class _World:
             drawn = np.concatenate(list(pool.map(self._bootstrap, seeds, sizes)))
             swapped = np.concatenate(list(pool.map(self._permute, seeds, sizes)))
         ends = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        few = (len(self.strata.units) if self.strata.by_fold else self.strata.free) < LEAST_CLUSTERS
+        if few:  # a percentile of so few is far too sure of itself
+            ends[:] = np.nan
         # The pairs as they are count as one of the permutations (Phipson and Smyth 2010), so that p is never 0.
         beyond = (np.abs(swapped) >= np.abs(observed) - 1e-12).sum(0)
         p = (beyond + 1) / (resamples + 1)
-        return [(float(low), float(high), float(one)) for low, high, one in zip(*ends, p, strict=True)]
+        return [tuple(float(x) if np.isfinite(x) else None for x in found) for found in zip(*ends, p, strict=True)]
 
     def _bootstrap(self, seed: np.random.SeedSequence, draws: int) -> np.ndarray:
         """Differences under weights of drawn clusters, shape (draws, metrics)."""

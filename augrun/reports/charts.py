@@ -19,7 +19,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --c0: #98a3af; --c1: #4fb0ea; --c2: #ff8a3d; --c3: #2fc79a; --c4: #e39ac5; --c5: #e6b13a; --c6: #a599ff; }
 }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem 1.5rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem 1.5rem; }
 .chart { margin: 0; min-width: 0; }
 .chart figcaption { font-weight: 600; margin-bottom: 0.25rem; }
 .chart svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }

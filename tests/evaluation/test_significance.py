@@ -90,13 +90,13 @@ def test_folds_are_averaged_and_their_training_noise_is_pooled() -> None:
 
 
 def test_these_models_only_agrees_with_scipy(tmp_path: Path) -> None:
-    mine, its = pair(tmp_path, trials=2, clusters=10, each=5)
+    mine, its = pair(tmp_path, trials=2, clusters=12, each=5)
     found = compare(mine, its, resamples=20_000, seed=1, workers=2)["war"]
     hits = [
         np.mean([cell.table.scores.argmax(1) == cell.table.first_labels for cell in one.cells.values()], axis=0)
         for one in (mine, its)
     ]
-    by_cluster = [one.reshape(10, 5).mean(1) for one in hits]
+    by_cluster = [one.reshape(12, 5).mean(1) for one in hits]
     exact = stats.permutation_test(
         by_cluster, lambda a, b: a.mean() - b.mean(), permutation_type="samples", n_resamples=np.inf
     )
@@ -130,6 +130,7 @@ def test_few_clusters_have_no_p(tmp_path: Path) -> None:
     found = compare(*pair(tmp_path, 4, clusters=LEAST_CLUSTERS), resamples=0)["war"]
     assert found.p is None and found.why == f"{LEAST_CLUSTERS} clusters of test clips are too few"
     assert found.ci_low is not None
+    assert compare(*pair(tmp_path / "again", 4, clusters=LEAST_CLUSTERS), resamples=50)["war"].fixed_low is None
 
 
 def test_folds_of_one_cluster_are_the_units(tmp_path: Path) -> None:
