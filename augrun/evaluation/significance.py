@@ -39,7 +39,8 @@ from augrun.evaluation.weighted import Weighted
 #: With fewer trials there is no p: the spread of two of them is known too badly.
 LEAST_TRIALS = 3
 
-#: With fewer clusters that are free to vary there is no p either; scripts/calibrate_significance.py shows why.
+#: With fewer clusters that are free to vary there is neither: intervals would be too narrow, as
+#: scripts/calibrate_significance.py --clusters 5 shows.
 LEAST_CLUSTERS = 10
 
 #: The chance to find a difference as large as `detectable`.
@@ -70,7 +71,7 @@ class Difference:
         fixed_p: for these trained models only, of the permutation test.
         trials: how many both have.
         clusters: of test clips.
-        why: why there is no p; empty where there is one.
+        why: why there is no p, and perhaps no interval; empty where there is one.
     """
 
     difference: float | None
@@ -149,19 +150,18 @@ class _World:
         """One metric, with its interval and p."""
         low, high, fixed_p = fixed
         defined = bool(np.isfinite(self.differences[:, :, place]).all())
-        why = self._why() if defined else "some folds have no class to measure"
+        few = self._few_units()
+        why = (few or TOO_FEW_TRIALS.get(len(self.trials), "")) if defined else "some folds have no class to measure"
         known: dict[str, Any] = {"fixed_low": low, "fixed_high": high, "fixed_p": fixed_p} if defined else {}
         known |= {"trials": len(self.trials), "clusters": self.strata.clusters, "why": why}
         mean = float(self.differences[:, :, place].mean()) if defined else None
-        found = self._variance(place) if defined else None
+        found = self._variance(place) if defined and not few else None
         if found is not None and mean is not None:
             known |= student(mean, *found, confidence)
         return Difference(mean, **(known | {"p": None} if why else known))
 
-    def _why(self) -> str:
-        """Why there can be no p."""
-        if len(self.trials) < LEAST_TRIALS:
-            return TOO_FEW_TRIALS[len(self.trials)]
+    def _few_units(self) -> str:
+        """Why the test clips are too few for an interval; empty where they are not."""
         if self.strata.by_fold:
             units = len(self.strata.units)
             return "" if units >= LEAST_FOLDS else f"{units} folds with few clusters of test clips are too few"
@@ -172,7 +172,7 @@ class _World:
         """Of the difference, and its degrees of freedom; None where the noise of training cannot be known."""
         if self.strata.by_fold:
             units = self._by_unit()[:, place]
-            return (float(units.var(ddof=1)) / len(units), len(units) - 1.0) if len(units) > 1 else None
+            return float(units.var(ddof=1)) / len(units), len(units) - 1.0
         if len(self.trials) < 2:
             return None
         found = combine([one[:, :, place] for one in self.values], self._shares(place), self.strata.groups)

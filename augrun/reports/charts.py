@@ -57,7 +57,7 @@ def effects(rows: Sequence[Effect], title: str) -> str:
     """Differences from the reference with their intervals, a row each, on one axis with the zero marked."""
     ends = [0.0, *(value for row in rows for value in (row.difference, row.low, row.high) if value is not None)]
     low, high = _padded(min(ends), max(ends))
-    left = min(190, 12 + 6.6 * max(len(_short(row.name)) for row in rows))
+    left = min(205, 16 + 7.2 * max(len(_short(row.name)) for row in rows))
     place = lambda value: left + (value - low) / (high - low) * (_WIDTH - left - 12)  # noqa: E731
     height = _TOP + _ROW * len(rows) + _BOTTOM
     base = _TOP + _ROW * len(rows)

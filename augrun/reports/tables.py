@@ -64,7 +64,7 @@ class Table:
         rows: the conditions, in order.
         columns: the metrics, in order.
         reference: the name of the row that differences are counted from; None where there is none.
-        highlight: `best` marks the highest mean of each column, `above_reference` whatever beats the reference.
+        highlight: `best` marks the highest mean of each column and dataset, `above_reference` what beats the reference.
         footnotes: what a reader must know.
         digits: decimals of figures that are no whole numbers.
         margin: with `above_reference`, by how much a figure must beat its reference, as a share of that.
@@ -193,7 +193,8 @@ class Table:
             if gain is None or reference is None:
                 return False
             return gain > 0 and gain >= self.margin * abs(reference.measured[column]["mean"] or 0.0)
-        means = [other.measured[column]["mean"] for other in self.rows]
+        alike = [other for other in self.rows if all(_same(other, row, key) for key in ("dataset", "data", "scale"))]
+        means = [other.measured[column]["mean"] for other in alike]
         present = [value for value in means if value is not None]
         return len(present) > 1 and mean == max(present)
 
@@ -256,6 +257,10 @@ class Table:
         write_text(folder / f"{stem}.txt", renderings.text(self))
         write_text(folder / f"{stem}.html", html_table.page(self))
         write_text(folder / f"{stem}.json", json.dumps(self.json(), indent=1, ensure_ascii=False) + "\n")
+
+
+def _same(one: Row, other: Row, key: str) -> bool:
+    return bool(one.condition.get(key) == other.condition.get(key))
 
 
 def number(value: float | None, digits: int = 3) -> str:
