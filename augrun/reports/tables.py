@@ -29,6 +29,12 @@ DATA = {
 }
 NOTHING = "–"
 
+#: What is said of rows whose trials share a generator.
+ONCE = (
+    "the generator was trained once a fold for all trials, so that the noise of its training is in no ±, interval or p "
+    "(trials.reseed_generator=true trains it anew)."
+)
+
 #: What a cell holds: of bare figures some are words, such as `Primed`.
 Figure = float | int | str | None
 
@@ -318,6 +324,7 @@ def provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, An
         alike = [row for row, result in results if _repeats(result["trials"])]
         if alike:
             lines.append(f"Nothing is drawn in {', '.join(alike)}: all trials are one, and its ± 0 says nothing.")
+        lines += told((row, ONCE) for row, result in results if result.get("trained_once"))
     generated = [(row, result.get("generated") or {}) for row, result in results]
     return lines + told((row, note) for row, made in generated for note in made.get("notes", ()))
 
