@@ -14,6 +14,7 @@ from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, LISTEN, QUALITY
 from augrun.reports import evidence, grid, kept_sounds, listening, produced, quality, report, spectra, validity
 from augrun.reports.definition import Definition, cell_name
 from augrun.reports.evidence import Settings
+from augrun.reports.report_parts import Shown
 from augrun.reports.tables import DATA, Table, common
 from augrun.stages import write_text
 
@@ -113,7 +114,7 @@ def write(
         _show(folder / "figures" / f"generated_spectrograms_{dataset}.png", alike, dict(rows))
         _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
     if page:
-        conditions = [report.Shown(row, place) for row, place in rows]
+        conditions = [Shown(row, place) for row, place in rows]
         drawings = sorted(path for stem in DRAWN for path in (folder / "figures").glob(f"{stem}*.png"))
         report.Page(name, table, differences, further, conditions, drawings, settings.confidence).write(
             folder / report.FILE

@@ -7,28 +7,24 @@ and no other file (`augrun.reports.page`).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from augrun.evaluation.results import CONFUSION
 from augrun.reports import charts, html_table, kept_sounds, listening
 from augrun.reports.page import data_uri, document, escape
-from augrun.reports.tables import NOTHING, Table, number, signed
+from augrun.reports.report_parts import Shown, confusion, curves, gains, gigabytes, reference, seconds
+from augrun.reports.tables import NOTHING, Table
 from augrun.stages import write_text
 
 FILE = "report.html"
 
 #: Megabytes of the page that sounds may take; MLflow shows none above 50.
 SOUNDS_MB = 24.0
-
-#: Confusion matrices with more classes than these are pictures without figures.
-MOST_FIGURES = 12
 
 #: Curves shown; more would hide each other.
 MOST_CURVES = 4
@@ -47,37 +43,6 @@ figure.drawing { margin: 0.75rem 0; }
 figure.drawing img { max-width: 100%; height: auto; background: #fff; border-radius: 0.3rem; }
 details summary { cursor: pointer; color: var(--link); margin: 0.5rem 0; }
 """
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One condition of the page.
-
-    Attributes:
-        name: its row.
-        folder: what it left.
-    """
-
-    name: str
-    folder: Path
-    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def read(self, name: str) -> Any:
-        """A JSON file of the folder; None where there is none."""
-        if name not in self._kept:
-            path = self.folder / name
-            self._kept[name] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        return self._kept[name]
-
-    @property
-    def results(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.read("results.json")
-        return found
-
-    @property
-    def group(self) -> tuple[str, tuple[str, ...]]:
-        """Conditions that are shown side by side: of one dataset, with the same classes."""
-        return str(self.results["condition"]["dataset"]), tuple(self.results["classes"])
 
 
 @dataclass(frozen=True)
@@ -173,34 +138,16 @@ class Page:
         return told + '<div class="charts">' + "".join(parts) + "</div>" + full + notes
 
     def by_class(self) -> str:
-        """What each class gains, condition by condition."""
+        """What each class gains over the condition's own reference, condition by condition."""
         parts = []
         for (dataset, classes), shown in self.groups.items():
-            found = {one.name: one.read("per_class.json") for one in shown}
-            means = {name: _class_means(entry) for name, entry in found.items() if entry}
-            reference = next((one.name for one in shown if one.results["condition"].get("generator") == "none"), None)
-            if reference not in means or len(means) < 2:
-                continue
-            metric, support = found[str(reference)]["metric"], found[str(reference)]["support"]
-            others = [name for name in means if name != reference]
-            gains = {name: means[name] - means[str(reference)] for name in others}
-            most = max(
-                (float(np.nanmax(np.abs(gain))) for gain in gains.values() if np.isfinite(gain).any()), default=0
-            )
-            rows = []
-            for place, label in enumerate(classes):
-                cells = "".join(_heat_cell(gains[name][place], most) for name in others)
-                level = number(_plain(means[str(reference)][place]))
-                rows.append(
-                    f'<tr><th scope="row">{escape(label)}</th><td>{support[place]:,}</td><td>{level}</td>{cells}</tr>'
-                )
-            head = "".join(f'<th scope="col">{escape(name)}</th>' for name in others)
-            parts.append(
-                f'<div class="wide" tabindex="0" role="region" aria-label="Classes of {escape(dataset)}"><table '
-                f'class="heat"><caption>{escape(dataset)}: {escape(metric)} of each class, and what it gains</caption>'
-                f'<thead><tr><th></th><th scope="col">clips</th><th scope="col">{escape(str(reference))}</th>{head}'
-                f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-            )
+            compared: dict[str, list[Shown]] = {}
+            for one in shown:
+                other = reference(one, shown)
+                if other is not None and all(each.read("per_class.json") for each in (one, other)):
+                    compared.setdefault(other.name, []).append(one)
+            by_name = {one.name: one for one in shown}
+            parts += [gains(dataset, classes, by_name[name], others) for name, others in compared.items()]
         return "".join(parts)
 
     def confusions(self) -> str:
@@ -211,7 +158,7 @@ class Page:
             for one in shown:
                 counts = one.read(CONFUSION)
                 if counts is not None:
-                    grids.append(_confusion(one.name, np.array(counts, float), classes))
+                    grids.append(confusion(one.name, np.array(counts, float), classes))
             if grids:
                 parts.append(f'<h3>{escape(dataset)}</h3><div class="side">{"".join(grids)}</div>')
         if not parts:
@@ -226,7 +173,7 @@ class Page:
         for (dataset, _), shown in self.groups.items():
             series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
             for one in shown:
-                for name, curve in _curves(one.folder / "curves").items():
+                for name, curve in curves(one.folder / "curves").items():
                     series.setdefault(name, {})[one.name] = curve
             # What was held out tells more than what was trained on.
             names = sorted(series, key=lambda name: (not name.startswith("validation"), "loss" not in name, name))
@@ -262,11 +209,11 @@ class Page:
             if not cost:
                 continue
             cells = [
-                _seconds(cost["seconds"]),
-                *(_seconds(cost["kinds"].get(kind, {}).get("seconds")) for kind in kinds),
+                seconds(cost["seconds"]),
+                *(seconds(cost["kinds"].get(kind, {}).get("seconds")) for kind in kinds),
             ]
             cells += [f"{cost['gpu_hours']:.2f}" if cost["gpu"] else NOTHING]
-            cells += [_gigabytes(cost["peak_bytes"]), _gigabytes(cost["gpu_peak_bytes"])]
+            cells += [gigabytes(cost["peak_bytes"]), gigabytes(cost["gpu_peak_bytes"])]
             rows.append(
                 f'<tr><th scope="row">{escape(one.name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
             )
@@ -318,75 +265,3 @@ class Page:
 
 def _anchor(name: str) -> str:
     return "part-" + name.lower().replace(" ", "-")
-
-
-def _class_means(entry: Mapping[str, Any]) -> np.ndarray:
-    """Means over trials, shape (classes,)."""
-    values = np.array(entry["trials"], dtype=float)
-    defined = np.isfinite(values)
-    total, count = np.where(defined, values, 0.0).sum(0), defined.sum(0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _heat_cell(value: float, most: float) -> str:
-    """A gain, the stronger coloured the larger it is."""
-    if not np.isfinite(value):
-        return f"<td>{NOTHING}</td>"
-    share = 0 if most == 0 else round(55 * abs(value) / most)
-    colour = "var(--c1)" if value >= 0 else "var(--c2)"
-    return f'<td style="background: color-mix(in srgb, {colour} {share}%, transparent)">{signed(float(value))}</td>'
-
-
-def _confusion(name: str, counts: np.ndarray, classes: Sequence[str]) -> str:
-    """A confusion matrix as a table, or as a picture where it has many classes."""
-    total = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    if len(classes) > MOST_FIGURES:
-        from augrun.reports.embedding import picture
-
-        drawn = data_uri(picture(shares * 60.0 - 60.0), "image/png")
-        style = "width: 100%; image-rendering: pixelated"
-        side = f'<img alt="Confusion matrix of {escape(name)}" style="{style}" src="{drawn}">'
-        return f"<div><h4>{escape(name)}</h4>{side}</div>"
-    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in classes)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>'
-        + "".join(
-            f'<td style="background: color-mix(in srgb, var(--c1) {round(70 * share)}%, transparent)">{share:.2f}</td>'
-            for share in row
-        )
-        + "</tr>"
-        for label, row in zip(classes, shares, strict=True)
-    )
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="Confusions of {escape(name)}"><table class="heat">'
-        f"<caption>{escape(name)}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """For each curve its epochs and its means over the classifiers of all folds and trials."""
-    found: dict[str, dict[float, list[float]]] = {}
-    for path in sorted(folder.glob("fold-*.json")):
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            for name, value in entry.items():
-                if name != "epoch" and isinstance(value, int | float) and np.isfinite(value):
-                    found.setdefault(name, {}).setdefault(float(entry["epoch"]), []).append(float(value))
-    return {
-        name: (sorted(points), [float(np.mean(points[epoch])) for epoch in sorted(points)])
-        for name, points in found.items()
-    }
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    return f"{value:.1f} s" if value < 90 else f"{value / 60:.1f} min" if value < 5400 else f"{value / 3600:.1f} h"
-
-
-def _gigabytes(value: float | None) -> str:
-    return NOTHING if value is None else f"{value / 1e9:.2f} GB"
