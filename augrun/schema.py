@@ -72,7 +72,7 @@ class Significance:
         resamples: draws of the bootstrap and of the permutation for `these trained models only`; 0 leaves them out.
     """
 
-    resamples: Annotated[int, "[0, inf)"] = 10_000
+    resamples: Annotated[int, "[0, inf)"] = 2_000
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,7 @@ def write(
         _table(name, results, definition, settings.confidence), _sources(results, definition, dict(rows)), settings
     )
     if missing:
-        notes = tuple(f"Missing: {row}: {how_far}." for row, how_far in missing.items())
-        wanted = (
-            list(missing) if definition is None or definition.kind != "grid" else [row.name for row in definition.rows]
-        )
-        there = [row.name for row in table.rows]
-        absent = tuple(row for row in wanted if row not in there)
-        table = replace(table, missing=absent, footnotes=(*table.footnotes, *notes))
+        table = _with_missing(table, missing, definition)
     table.write(tables, stem)
     printed = [tables / f"{stem}.txt"]
     further = []
@@ -96,22 +90,12 @@ def write(
     write_text(folder / CONSOLE, "\n".join(path.read_text(encoding="utf-8") for path in printed))
     if definition is not None and definition.kind == "grid":
         _confusions(folder / "figures", definition, dict(rows), dict(results))
-    datasets = dict.fromkeys((entry["condition"]["dataset"], tuple(entry["classes"])) for _, entry in results)
-    for dataset, classes in datasets:
-        alike = [
-            (row, entry, _per_class(place))
-            for (row, entry), (_, place) in zip(results, rows, strict=True)
-            if (entry["condition"]["dataset"], tuple(entry["classes"])) == (dataset, classes)
-        ]
-        if 1 < len(alike) <= MOST_BARS and all(per_class for _, _, per_class in alike):
-            draw(folder / "figures" / f"per_class_{dataset}.png", alike)
-        note = DATA[alike[0][1]["condition"]["data"]]
-        judged_here, measured_here = ({row: of[row] for row, _, _ in alike if row in of} for of in (judged, measured))
-        if judged_here and len(judged_here) <= MOST_BARS:
-            validity.draw(judged_here, folder / "figures", f"_{dataset}", note)
-        if measured_here and len(measured_here) <= MOST_BARS:
-            quality.draw(measured_here, folder / "figures" / f"quality_{dataset}.png", note)
-        _show(folder / "figures" / f"generated_spectrograms_{dataset}.png", alike, dict(rows))
+    datasets: dict[tuple[str, tuple[str, ...]], list[tuple[str, dict[str, Any], Any]]] = {}
+    for (row, entry), (_, place) in zip(results, rows, strict=True):
+        key = (entry["condition"]["dataset"], tuple(entry["classes"]))
+        datasets.setdefault(key, []).append((row, entry, _per_class(place)))
+    for (dataset, _), alike in datasets.items():
+        _draw_dataset(folder / "figures", dataset, alike, dict(rows), judged, measured)
         _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
     if page:
         conditions = [Shown(row, place) for row, place in rows]
@@ -119,6 +103,35 @@ def write(
         report.Page(name, table, differences, further, conditions, drawings, settings.confidence).write(
             folder / report.FILE
         )
+
+
+def _with_missing(table: Table, missing: Mapping[str, str], definition: Definition | None) -> Table:
+    """The table with a line for each row that is not there, and a footnote on how far it is."""
+    grid_rows = [] if definition is None or definition.kind != "grid" else [row.name for row in definition.rows]
+    there = [row.name for row in table.rows]
+    absent = tuple(row for row in (grid_rows or missing) if row not in there)
+    notes = (f"Missing: {row}: {how_far}." for row, how_far in missing.items())
+    return replace(table, missing=absent, footnotes=(*table.footnotes, *notes))
+
+
+def _draw_dataset(
+    folder: Path,
+    dataset: str,
+    rows: Sequence[tuple[str, dict[str, Any], Any]],
+    places: dict[str, Path],
+    judged: Mapping[str, dict[str, Any]],
+    measured: Mapping[str, dict[str, Any]],
+) -> None:
+    """The figures of the conditions of one dataset, where they are not too many to be read."""
+    if 1 < len(rows) <= MOST_BARS and all(per_class for _, _, per_class in rows):
+        draw(folder / f"per_class_{dataset}.png", rows)
+    note = DATA[rows[0][1]["condition"]["data"]]
+    judged_here, measured_here = ({row: of[row] for row, _, _ in rows if row in of} for of in (judged, measured))
+    if judged_here and len(judged_here) <= MOST_BARS:
+        validity.draw(judged_here, folder, f"_{dataset}", note)
+    if measured_here and len(measured_here) <= MOST_BARS:
+        quality.draw(measured_here, folder / f"quality_{dataset}.png", note)
+    _show(folder / f"generated_spectrograms_{dataset}.png", rows, places)
 
 
 def _per_class(place: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from augrun.reports.tables import NOTHING, Row, Table, number, shown_p, signed, 
 FIXED = "these trained models only"
 
 #: Draws of bootstrap and permutation where nobody says otherwise.
-RESAMPLES = 10_000
+RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
