@@ -64,6 +64,7 @@ def write(
     table = evidence.weigh(
         _table(name, results, definition, settings.confidence), _sources(results, definition, dict(rows)), settings
     )
+    table = replace(table, footnotes=(*table.footnotes, *_commits(rows)))
     if missing:
         table = _with_missing(table, missing, definition)
     table.write(tables, stem)
@@ -103,6 +104,25 @@ def write(
         report.Page(name, table, differences, further, conditions, drawings, settings.confidence).write(
             folder / report.FILE
         )
+
+
+def _commits(rows: Sequence[tuple[str, Path]]) -> list[str]:
+    """A footnote that says which code made the rows, as far as they tell."""
+    made: dict[str, list[str]] = {}
+    for row, place in rows:
+        path = place / "record.json"
+        commit = json.loads(path.read_text(encoding="utf-8")).get("commit") if path.is_file() else None
+        if commit:
+            made.setdefault(str(commit), []).append(row)
+    if len(made) == 1:
+        return [f"Made by augrun, {_short(next(iter(made)))}."]
+    return [f"Made by augrun, {_short(commit)}: {', '.join(of)}." for commit, of in made.items()]
+
+
+def _short(commit: str) -> str:
+    """A commit as people write it; a version stays."""
+    head, dash, dirty = commit.partition("-")
+    return f"commit {head[:12]}{' with changes on top' if dash and dirty else ''}" if len(head) == 40 else commit
 
 
 def _with_missing(table: Table, missing: Mapping[str, str], definition: Definition | None) -> Table:
