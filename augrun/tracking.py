@@ -1,4 +1,4 @@
-"""The only module, with its parts `tracking_run` and `tracking_fetch`, that talks to MLflow.
+"""The only module, with its parts `tracking_run`, `tracking_inputs` and `tracking_fetch`, that talks to MLflow.
 
 MLflow is a view: what a condition left in the store is what is sent. A condition's run is found by its fingerprint, so
 a repeat adds nothing, and one that was killed is taken up again. `Run.log_condition` is the one way from a stored
@@ -20,19 +20,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from augrun.errors import AugrunError, RequestError
 from augrun.stages import write_text
+from augrun.tracking_notes import corpus_word, experiment_note, gain_metrics, gains, note
 from augrun.tracking_parts import (
     absolute_uri,
     commit,
     file_name,
     first_line,
     is_dead,
+    is_number,
     process,
     provenance,
     read_json,
     short,
     sigterm_raises,
 )
-from augrun.tracking_run import TAG_LENGTH, Run, by
+from augrun.tracking_run import METRICS_A_BATCH, TAG_LENGTH, Run, by
 from augrun.tracking_ui import require_port, serve
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
+NOTE, CORPORA = "mlflow.note.content", "augrun.corpora"
+EXPERIMENT_TAG_LENGTH = 5000  # that of servers before MLflow 3
 ARTIFACT_FILES = (
     *("results.json", "config.yaml", "record.json", "label_validity.json", "quality.json", "feature_means.json"),
     *("listen*.html", "report.html", "per_class.json", "confusion.json", "cost.json"),
@@ -114,10 +118,25 @@ class Recorder:
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 place = None if self.server else (self.output / ARTIFACTS / file_name(name)).as_uri()
-                return str(self.client.create_experiment(name, artifact_location=place, tags=KIND))
+                tags = {**KIND, NOTE: experiment_note(name, ())}
+                return str(self.client.create_experiment(name, artifact_location=place, tags=tags))
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
+
+    def describe(self, names: Mapping[str, str]) -> None:
+        """Names a condition's corpus in the experiment's description, unless somebody wrote another one."""
+        with self.lock("experiment"):
+            found = self.client.get_experiment(self.experiment_id)
+            there = [word for word in found.tags.get(CORPORA, "").split() if word]
+            now = sorted({*there, corpus_word(names)})
+            told = found.tags.get(NOTE)
+            if told and now == there:
+                return
+            if not told or told.strip() == experiment_note(found.name, there).strip():
+                text = short(experiment_note(found.name, now), EXPERIMENT_TAG_LENGTH)
+                self.client.set_experiment_tag(self.experiment_id, NOTE, text)
+            self.client.set_experiment_tag(self.experiment_id, CORPORA, " ".join(now))
 
     def lock(self, name: str) -> Any:
         """A lock between the processes that share an output root."""
@@ -208,9 +227,22 @@ class Recorder:
                 if found.data.tags.get("augrun.comparison") != folder.name:
                     # Its account of the samples' labels, by row, would take the place of the condition's own.
                     self.send_folder(found.info.run_id, folder, leaving=("label_validity.json",))
+                    self._tell_gains(found.info.run_id, of, folder)
                     self.client.set_tag(found.info.run_id, "augrun.comparison", folder.name)
                 return
         self._keep_for_later({"of": str(of), "folder": str(folder)})
+
+    def _tell_gains(self, run_id: str, of: Path, folder: Path) -> None:
+        """Adds to a condition's run by how much it is better than its baseline."""
+        import yaml
+
+        found = gains(folder)
+        when = int((folder / "tables" / "comparison.json").stat().st_mtime * 1000) if found else 0
+        self.log_metrics(run_id, when, gain_metrics(found))
+        if found and (of / "config.yaml").is_file():
+            results = json.loads((of / "results.json").read_text(encoding="utf-8"))
+            config = yaml.safe_load((of / "config.yaml").read_text(encoding="utf-8"))
+            self.client.set_tag(run_id, NOTE, short(note(results, config, found), TAG_LENGTH))
 
     def comparison(self, name: str, fingerprint: str, folder: Path) -> None:
         """A run of its own for the comparison at the end of a sweep; a repeat adds none."""
@@ -220,7 +252,7 @@ class Recorder:
             tags = {"augrun.kind": "sweep", "augrun.fingerprint": fingerprint, **provenance(commit())}
             tags["augrun.process"] = process()
             tables = [folder / "tables" / f"{name}.md" for name in NOTE_TABLES]
-            tags["mlflow.note.content"] = "\n".join(t.read_text(encoding="utf-8") for t in tables if t.is_file())
+            tags[NOTE] = "\n".join(t.read_text(encoding="utf-8") for t in tables if t.is_file())
             unfinished = self.search(by(fingerprint, "sweep"))
             run_id = (unfinished[0] if unfinished else self.create(name, tags)).info.run_id
             self.send_folder(run_id, folder)
@@ -233,6 +265,21 @@ class Recorder:
         """A new run, RUNNING."""
         shortened = {key: short(value, TAG_LENGTH) for key, value in tags.items()}
         return self.client.create_run(self.experiment_id, run_name=name, tags=shortened)
+
+    def log_metrics(
+        self,
+        run_id: str,
+        when: int,
+        finals: Mapping[str, float | None],
+        points: Sequence[tuple[str, float, int]] = (),
+    ) -> None:
+        """Sends the points of curves (name, value, epoch) and final figures, those that are numbers."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, when, step) for name, value, step in points]
+        metrics += [Metric(name, float(value or 0), when, 0) for name, value in finals.items() if is_number(value)]
+        for at in range(0, len(metrics), METRICS_A_BATCH):
+            self.client.log_batch(run_id, metrics=metrics[at : at + METRICS_A_BATCH])
 
     def send_folder(self, run_id: str, folder: Path, leaving: Sequence[str] = ()) -> None:
         """Sends the files and folders that belong into MLflow, but some files; what was sent before is overwritten."""
