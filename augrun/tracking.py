@@ -1,4 +1,4 @@
-"""The only module, with its parts `tracking_run`, `tracking_inputs` and `tracking_fetch`, that talks to MLflow.
+"""The only module, with `tracking_run`, `tracking_inputs`, `tracking_sync` and `tracking_fetch`, that talks to MLflow.
 
 MLflow is a view: what a condition left in the store is what is sent. A condition's run is found by its fingerprint, so
 a repeat adds nothing, and one that was killed is taken up again. `Run.log_condition` is the one way from a stored
@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from augrun.errors import AugrunError, RequestError
+from augrun.errors import RequestError
 from augrun.stages import write_text
 from augrun.tracking_notes import corpus_word, experiment_note, gain_metrics, gains, note
 from augrun.tracking_parts import (
@@ -307,66 +307,6 @@ class Recorder:
             )
         place = f"at {self.uri}" if self.settings.uri else "`augrun ui` shows them"
         return f"MLflow: experiment {self.settings.experiment}, {place}"
-
-
-def sync(folders: Iterable[Path], output: Path, uri: str | None = None) -> str:
-    """Sends every stored condition that MLflow lacks, and the comparisons that could not be sent.
-
-    Args:
-        folders: finished conditions in the store.
-        output: the output root.
-        uri: the server; None is the output root's own database.
-
-    Returns:
-        What was done, for the console.
-
-    Raises:
-        AugrunError: MLflow does not take them.
-    """
-    import yaml
-
-    recorders: dict[str, Recorder] = {}
-
-    def recorder_of(experiment: str) -> Recorder:
-        return recorders.setdefault(experiment, Recorder(Tracking(uri, experiment), output))
-
-    sent = there = 0
-    for folder in folders:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        names = results["condition"]
-        experiment = (config.get("tracking") or {}).get("experiment") or names["dataset"]
-        record = read_json(folder / "record.json")
-        title = record.get("title") or "/".join(names[key] for key in ("dataset", "generator", "policy", "classifier"))
-        recorder = recorder_of(experiment)
-        run = Run(recorder, results["fingerprint"], title, names, config)
-        run.commit = record.get("commit") or "unknown"
-        done = run.log_condition(folder)
-        if recorder.problem:
-            raise AugrunError(f"MLflow at {recorder.uri} does not take the runs ({recorder.problem}); try again later")
-        sent, there = sent + done, there + (not done)
-    compared = _send_comparisons(output, recorder_of)
-    return f"MLflow: {sent} conditions sent, {there} were there already; {compared} comparisons sent"
-
-
-def _send_comparisons(output: Path, recorder_of: Any) -> int:
-    """Sends what `_keep_for_later` noted; what fails again is noted again."""
-    kept = read_json(output / UNSENT)
-    if not kept:
-        return 0
-    (output / UNSENT).unlink()
-    sent = 0
-    for entry in kept:
-        recorder, folder = recorder_of(entry["experiment"]), Path(entry["folder"])
-        if not folder.is_dir():
-            continue  # removed from the store since
-        before = len(read_json(output / UNSENT))
-        if "of" in entry:
-            recorder.add_comparison(Path(entry["of"]), folder)
-        else:
-            recorder.comparison(entry["name"], entry["fingerprint"], folder)
-        sent += len(read_json(output / UNSENT)) == before
-    return sent
 
 
 def ui(output: Path, host: str = "127.0.0.1", port: int = 5000) -> int:

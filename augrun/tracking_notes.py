@@ -31,7 +31,7 @@ classifier is set beside its **baseline**, the same one trained on recordings al
 - *Chart view*, section `gain`: one bar a condition. `gain/<metric>` is the difference of the metric on the test part
   from the baseline's; above 0, training on the samples helped.
 - *Table*: columns `dataset`, `generator`, `policy`, `classifier`, `gain/<metric>`, and `gain/<metric>/ci_low`,
-  `/ci_high`, `/p`: an interval that holds 0 shows nothing. No interval and no p: too few trials for one.
+  `/ci_high`, `/p`: an interval that holds 0 shows nothing. No interval, no p: too few trials or speakers.
 - *Compare*: select the runs of interest; the parallel coordinates take `generator` and `gain/<metric>`.
 - Filter: ``tags.`augrun.kind` = 'condition'`` shows conditions alone, ``params.dataset = '…'`` those on one corpus.
 
@@ -118,8 +118,8 @@ def note(
         mean, std = ("–" if values[name] is None else f"{values[name]:.4f}" for name in ("mean", "std"))
         cells = [metric, mean, std, str(values["n"])]
         lines.append(_row(cells + (_gain((found or {}).get(metric, {})) if found else [])))
-    if found and all("p" not in values for values in found.values()):
-        lines += ["", "No interval and no p: too few trials for them, see `tables/differences.md`."]
+    if found:
+        lines += ["", "Where there is no interval or no p, `tables/comparison.md` says why."]
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
-from augrun import tracking
+from augrun import tracking, tracking_sync
 from augrun.errors import AugrunError, RequestError
 from augrun.tracking import Recorder, Tracking
 from augrun.tracking_parts import absolute_uri, flatten, is_dead, process, short
@@ -323,10 +323,10 @@ def test_a_server_that_is_down_stops_nothing_and_sync_sends_the_rest(tmp_path: P
     assert str(down.uri) in down.closing_line()
     assert "augrun store sync" in down.closing_line()
     with pytest.raises(AugrunError, match=r"does not take the runs .*try again later"):
-        tracking.sync([folder], output, down.uri)
+        tracking_sync.sync([folder], output, down.uri)
 
-    assert tracking.sync([folder], output) == "MLflow: 1 conditions sent, 0 were there already; 2 comparisons sent"
-    assert tracking.sync([folder], output) == "MLflow: 0 conditions sent, 1 were there already; 0 comparisons sent"
+    assert tracking_sync.sync([folder], output) == "MLflow: 1 conditions sent, 0 were there already; 2 comparisons sent"
+    assert tracking_sync.sync([folder], output) == "MLflow: 0 conditions sent, 1 were there already; 0 comparisons sent"
     (parent,), (sweep,) = runs(output, "condition"), runs(output, "sweep")
     assert parent.info.status == sweep.info.status == "FINISHED"
     assert parent.info.run_name == TITLE
@@ -341,7 +341,7 @@ def test_what_sync_sends_is_what_a_run_sends(tmp_path: Path, fresh_database: Pat
     for place in ("live", "synced"):
         with_database(tmp_path / place, fresh_database)
     record(tmp_path / "live", folder)
-    tracking.sync([folder], tmp_path / "synced")
+    tracking_sync.sync([folder], tmp_path / "synced")
     (live,), (synced,) = (runs(tmp_path / place, "condition") for place in ("live", "synced"))
     assert synced.info.run_name == "a title"
     assert synced.data.tags["augrun.commit"] == "c" * 40
