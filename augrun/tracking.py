@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from augrun import tracking_view
 from augrun.errors import RequestError
 from augrun.stages import write_text
-from augrun.tracking_notes import corpus_word, experiment_note, gain_metrics, gains, note
+from augrun.tracking_notes import choices, corpus_word, experiment_note, gain_metrics, gains, note
 from augrun.tracking_parts import (
     absolute_uri,
     commit,
@@ -34,7 +36,7 @@ from augrun.tracking_parts import (
     short,
     sigterm_raises,
 )
-from augrun.tracking_run import METRICS_A_BATCH, TAG_LENGTH, Run, by
+from augrun.tracking_run import TAG_LENGTH, Run, by
 from augrun.tracking_ui import require_port, serve
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
-NOTE, CORPORA = "mlflow.note.content", "augrun.corpora"
-EXPERIMENT_TAG_LENGTH = 5000  # that of servers before MLflow 3
+NOTE, CORPORA, VIEW = "mlflow.note.content", "augrun.corpora", "augrun.view"
+METRICS_A_BATCH, PARAMS_A_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
+EXPERIMENT_TAG_LENGTH = 5000  # of servers before MLflow 3
 ARTIFACT_FILES = (
     *("results.json", "config.yaml", "record.json", "label_validity.json", "quality.json", "feature_means.json"),
     *("listen*.html", "report.html", "per_class.json", "confusion.json", "cost.json"),
@@ -118,7 +121,7 @@ class Recorder:
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 place = None if self.server else (self.output / ARTIFACTS / file_name(name)).as_uri()
-                tags = {**KIND, NOTE: experiment_note(name, ())}
+                tags = {**KIND, NOTE: experiment_note(())}
                 return str(self.client.create_experiment(name, artifact_location=place, tags=tags))
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
@@ -133,8 +136,8 @@ class Recorder:
             told = found.tags.get(NOTE)
             if told and now == there:
                 return
-            if not told or told.strip() == experiment_note(found.name, there).strip():
-                text = short(experiment_note(found.name, now), EXPERIMENT_TAG_LENGTH)
+            if not told or told.strip() == experiment_note(there).strip():
+                text = short(experiment_note(now), EXPERIMENT_TAG_LENGTH)
                 self.client.set_experiment_tag(self.experiment_id, NOTE, text)
             self.client.set_experiment_tag(self.experiment_id, CORPORA, " ".join(now))
 
@@ -237,12 +240,20 @@ class Recorder:
         import yaml
 
         found = gains(folder)
+        self._offer_view(found)
         when = int((folder / "tables" / "comparison.json").stat().st_mtime * 1000) if found else 0
         self.log_metrics(run_id, when, gain_metrics(found))
         if found and (of / "config.yaml").is_file():
             results = json.loads((of / "results.json").read_text(encoding="utf-8"))
             config = yaml.safe_load((of / "config.yaml").read_text(encoding="utf-8"))
             self.client.set_tag(run_id, NOTE, short(note(results, config, found), TAG_LENGTH))
+
+    def _offer_view(self, found: Mapping[str, Mapping[str, float]]) -> None:
+        """Saves a view of the runs table, once: whoever deletes it does not get it back."""
+        if found and VIEW not in self.client.get_experiment(self.experiment_id).tags:
+            view = tracking_view.saved(found, int(time.time() * 1000))
+            self.client.set_experiment_tag(self.experiment_id, tracking_view.TAG, view)
+            self.client.set_experiment_tag(self.experiment_id, VIEW, "1")
 
     def comparison(self, name: str, fingerprint: str, folder: Path) -> None:
         """A run of its own for the comparison at the end of a sweep; a repeat adds none."""
@@ -255,6 +266,7 @@ class Recorder:
             tags[NOTE] = "\n".join(t.read_text(encoding="utf-8") for t in tables if t.is_file())
             unfinished = self.search(by(fingerprint, "sweep"))
             run_id = (unfinished[0] if unfinished else self.create(name, tags)).info.run_id
+            self.log_new_params(run_id, choices(folder))
             self.send_folder(run_id, folder)
             self.client.set_terminated(run_id, status="FINISHED")
             self.sent += 1
@@ -280,6 +292,15 @@ class Recorder:
         metrics += [Metric(name, float(value or 0), when, 0) for name, value in finals.items() if is_number(value)]
         for at in range(0, len(metrics), METRICS_A_BATCH):
             self.client.log_batch(run_id, metrics=metrics[at : at + METRICS_A_BATCH])
+
+    def log_new_params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Parameters cannot be changed: those that are there stay as they are."""
+        from mlflow.entities import Param
+
+        there = self.client.get_run(run_id).data.params
+        params = [Param(key, short(value, PARAM_LENGTH)) for key, value in values.items() if key not in there]
+        for at in range(0, len(params), PARAMS_A_BATCH):
+            self.client.log_batch(run_id, params=params[at : at + PARAMS_A_BATCH])
 
     def send_folder(self, run_id: str, folder: Path, leaving: Sequence[str] = ()) -> None:
         """Sends the files and folders that belong into MLflow, but some files; what was sent before is overwritten."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from augrun import tracking_view
 from augrun.tracking_parts import is_number, read_json
 
 #: What says so in words for each kind of data; nobody may take a stand-in for the real corpus.
@@ -20,19 +21,17 @@ _KINDS = {"standin": "a rendered **stand-in**, not the real corpus", **{k: DATA[
 OF_GAIN = ("ci_low", "ci_high", "p")
 
 _EXPERIMENT = """\
-# {name}
+**Which generator helps on which corpus?** Open the view *{view}* (button *Views*), or the charts `gain/…`.
 
-Generative audio models, judged by use: samples of a generator are added to a classifier's training data, and the
-classifier is set beside its **baseline**, the same one trained on recordings alone.
+A generator's samples are added to a classifier's training data, and the classifier is set beside its baseline: the same
+one, trained on recordings alone.
 
 {corpora}
-**Which generator helps on which corpus?**
-
 - *Chart view*, section `gain`: one bar a condition. `gain/<metric>` is the difference of the metric on the test part
   from the baseline's; above 0, training on the samples helped.
 - *Table*: columns `dataset`, `generator`, `policy`, `classifier`, `gain/<metric>`, and `gain/<metric>/ci_low`,
   `/ci_high`, `/p`: an interval that holds 0 shows nothing. No interval, no p: too few trials or speakers.
-- *Compare*: select the runs of interest; the parallel coordinates take `generator` and `gain/<metric>`.
+- *Compare*: select runs; the parallel coordinates take `dataset`, `generator` and, without baselines, `gain/<metric>`.
 - Filter: ``tags.`augrun.kind` = 'condition'`` shows conditions alone, ``params.dataset = '…'`` those on one corpus.
 
 Each run at the top is a condition, named `dataset/generator/policy/classifier`; below it lies a run for each fold and
@@ -44,16 +43,15 @@ nothing about the real corpus of that name.
 """
 
 
-def experiment_note(name: str, corpora: Iterable[str]) -> str:
+def experiment_note(corpora: Iterable[str]) -> str:
     """What an experiment is and how to read it.
 
     Args:
-        name: the experiment's.
         corpora: those of its conditions, as `corpus_word` has them.
     """
     lines = [f"- `{corpus}`: {_KINDS.get(kind, kind)}" for corpus, _, kind in (one.partition("=") for one in corpora)]
     told = "\n".join(["**Corpora**", "", *lines, ""]) if lines else ""
-    return _EXPERIMENT.format(name=name, corpora=told)
+    return _EXPERIMENT.format(view=tracking_view.NAME, corpora=told)
 
 
 def corpus_word(names: Mapping[str, str]) -> str:
@@ -93,6 +91,14 @@ def gain_metrics(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         for metric, values in found.items()
         for name, value in values.items()
     }
+
+
+def choices(comparison: Path) -> dict[str, str]:
+    """What the rows of a comparison chose, as parameters: `dataset`, `generator`, …"""
+    table = read_json(comparison / "tables" / "comparison.json") or {}
+    rows = [row["condition"] for row in table.get("rows", ())]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: ", ".join(dict.fromkeys(str(row[key]) for row in rows if key in row)) for key in keys}
 
 
 def note(

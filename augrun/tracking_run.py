@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from augrun.tracking import Recorder
 
-METRICS_A_BATCH, PARAMS_A_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
+TAG_LENGTH = 8000  # MLflow's limit
 
 
 def by(fingerprint: str, kind: str) -> str:
@@ -54,7 +54,7 @@ class Run:
                 return
             tags = self._tags("condition") | {"augrun.process": process()}
             self.id = self.recorder.create(self.title, tags).info.run_id
-            self._log_new_params(self.id, self._params)
+            self.recorder.log_new_params(self.id, self._params)
             self.recorder.describe(self.names)
 
     @property
@@ -116,7 +116,7 @@ class Run:
         for entry in results["trials"]:
             fold, trial = str(entry["fold"]), str(entry["trial"])
             child = children.get((fold, trial)) or self._create_child(run_id, entry)
-            self._log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
+            self.recorder.log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
             finals = {f"test/{metric}": value for metric, value in entry["metrics"].items()}
             place = f"fold-{fold}-trial-{trial}.json"
             points = curves(folder / "curves" / place)
@@ -134,7 +134,7 @@ class Run:
         }
         made = {f"generated/{name}": results.get("generated", {}).get(name) for name in ("clips", "seconds")}
         self.recorder.log_metrics(run_id, when, summary | made, [])
-        self._log_new_params(run_id, self._params)
+        self.recorder.log_new_params(run_id, self._params)
         log_inputs(self.client, run_id, inputs(read_json(folder / "record.json"), self.config))
         self.recorder.send_folder(run_id, folder)
         self.client.set_tag(run_id, "mlflow.note.content", short(note(results, self.config), TAG_LENGTH))
@@ -150,12 +150,3 @@ class Run:
             "augrun.process": process(),
         }
         return str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
-
-    def _log_new_params(self, run_id: str, values: Mapping[str, Any]) -> None:
-        """Parameters cannot be changed: those that are there stay as they are."""
-        from mlflow.entities import Param
-
-        there = self.client.get_run(run_id).data.params
-        params = [Param(key, short(value, PARAM_LENGTH)) for key, value in values.items() if key not in there]
-        for at in range(0, len(params), PARAMS_A_BATCH):
-            self.client.log_batch(run_id, params=params[at : at + PARAMS_A_BATCH])
