@@ -1,7 +1,7 @@
 """The view that MLflow's runs table offers under *Views*: conditions, and what each gains over its baseline.
 
-Where nobody chose columns, the table has neither parameters nor metrics. MLflow keeps what its own button saves as a tag
-of the experiment; servers that know no saved views take it for a tag like any other.
+Where nobody chose columns, the table has neither parameters nor metrics. MLflow keeps what its own button saves as a
+tag of the experiment; servers that know no saved views take it for a tag like any other.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ NAME = "Gains over the baseline"
 TAG = "mlflow.sharedViewState.augrun-gains"
 
 #: The parameters that are columns.
-CHOICES = ("dataset", "generator", "policy", "classifier", "data")
+CHOICES = ("dataset", "generator", "policy", "data")
 
 
 def saved(found: Mapping[str, Mapping[str, float]], when: int) -> str:
     """The view as MLflow keeps it.
 
     Args:
-        found: gains by metric, as `augrun.tracking_notes.gains` has them; the interval of the first metric is shown.
+        found: gains by metric, as `augrun.tracking_notes.gains` has them; the first metric is shown, for more do not fit a screen.
         when: milliseconds since 1970.
     """
     first = next(iter(found))
-    metrics = [f"gain/{first}", *(f"gain/{first}/{end}" for end in ("ci_low", "ci_high", "p"))]
-    metrics += [f"gain/{metric}" for metric in found if metric != first]
+    metrics = [f"gain/{first}", *(f"gain/{first}/{end}" for end in ("ci_low", "ci_high", "p")), f"test/{first}/mean"]
     state: dict[str, Any] = {
         "searchFilter": "",
-        "orderByKey": "params.`dataset`",  # corpus by corpus
-        "orderByAsc": True,
+        "orderByKey": "attributes.start_time",  # in any other order MLflow does not fold children under their parents
+        "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
