@@ -23,7 +23,7 @@ def saved(found: Mapping[str, Mapping[str, float]], when: int) -> str:
     """The view as MLflow keeps it.
 
     Args:
-        found: gains by metric, as `augrun.tracking_notes.gains` has them; the first metric is shown, for more do not fit a screen.
+        found: gains by metric, as `augrun.tracking_notes.gains` has them; the first is shown, more do not fit a screen.
         when: milliseconds since 1970.
     """
     first = next(iter(found))
