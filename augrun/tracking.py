@@ -129,8 +129,9 @@ class Recorder:
 
     def describe(self, names: Mapping[str, str]) -> None:
         """Names a condition's corpus in the experiment's description, unless somebody wrote another one."""
-        with self.lock("experiment"):
-            found = self.client.get_experiment(self.experiment_id)
+        experiment = self.experiment_id  # asked for outside the lock, which it takes itself
+        with self.lock("description"):
+            found = self.client.get_experiment(experiment)
             there = [word for word in found.tags.get(CORPORA, "").split() if word]
             now = sorted({*there, corpus_word(names)})
             told = found.tags.get(NOTE)
@@ -138,8 +139,8 @@ class Recorder:
                 return
             if not told or told.strip() == experiment_note(there).strip():
                 text = short(experiment_note(now), EXPERIMENT_TAG_LENGTH)
-                self.client.set_experiment_tag(self.experiment_id, NOTE, text)
-            self.client.set_experiment_tag(self.experiment_id, CORPORA, " ".join(now))
+                self.client.set_experiment_tag(experiment, NOTE, text)
+            self.client.set_experiment_tag(experiment, CORPORA, " ".join(now))
 
     def lock(self, name: str) -> Any:
         """A lock between the processes that share an output root."""

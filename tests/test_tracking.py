@@ -404,14 +404,16 @@ def test_gains_are_metrics_and_stand_in_the_description_and_in_a_saved_view(tmp_
     folder = condition(tmp_path / "store")
     record(output, folder)
     assert gained(output) == {}
+    comparison = compared(tmp_path / "one", 0.05)
     for _ in range(2):
-        recorder(output).add_comparison(folder, compared(tmp_path / "one", 0.05) if _ == 0 else tmp_path / "one")
+        recorder(output).add_comparison(folder, comparison)
     assert gained(output) == GAINS
-    assert all(len(client(output).get_metric_history(runs(output, "condition")[0].info.run_id, n)) == 1 for n in GAINS)
-    note = runs(output, "condition")[0].data.tags["mlflow.note.content"]
-    assert "| f1_val_macro | 0.3000 | 0.0700 | 2 | +0.0500 | – | – |" in note
+    (parent,) = runs(output, "condition")
+    assert len(client(output).get_metric_history(parent.info.run_id, "gain/pr_auc_macro")) == 1
+    told = parent.data.tags["mlflow.note.content"]
+    assert "| f1_val_macro | 0.3000 | 0.0700 | 2 | +0.0500 | – | – |" in told
     assert (
-        "The classifier `net`, trained on recordings of `jamendo_mood` and on samples of the generator `ddsp`" in note
+        "The classifier `net`, trained on recordings of `jamendo_mood` and on samples of the generator `ddsp`" in told
     )
     its = client(output)
     place = its.get_experiment_by_name("jamendo_mood")
