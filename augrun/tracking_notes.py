@@ -21,7 +21,7 @@ _KINDS = {"standin": "a rendered **stand-in**, not the real corpus", **{k: DATA[
 OF_GAIN = ("ci_low", "ci_high", "p")
 
 _EXPERIMENT = """\
-**Which generator helps on which corpus?** Open the view *{view}* (button *Views*), or the charts `gain/…`.
+**Which generator helps on which corpus?** Open the view *{view}* (button *Views*), or the charts' section `gain`.{standins}
 
 A generator's samples are added to a classifier's training data, and the classifier is set beside its baseline: the same
 one, trained on recordings alone.
@@ -49,9 +49,15 @@ def experiment_note(corpora: Iterable[str]) -> str:
     Args:
         corpora: those of its conditions, as `corpus_word` has them.
     """
-    lines = [f"- `{corpus}`: {_KINDS.get(kind, kind)}" for corpus, _, kind in (one.partition("=") for one in corpora)]
+    kinds = [(corpus, kind) for corpus, _, kind in (one.partition("=") for one in corpora)]
+    lines = [f"- `{corpus}`: {_KINDS.get(kind, kind)}" for corpus, kind in kinds]
+    rendered = [kind == "standin" for _, kind in kinds]
+    # In the first line, which is all that MLflow shows of a folded description.
+    standins = (
+        f" **{'All' if all(rendered) else 'Some'} of it on stand-ins, not on real corpora.**" if any(rendered) else ""
+    )
     told = "\n".join(["**Corpora**", "", *lines, ""]) if lines else ""
-    return _EXPERIMENT.format(view=tracking_view.NAME, corpora=told)
+    return _EXPERIMENT.format(view=tracking_view.NAME, standins=standins, corpora=told)
 
 
 def corpus_word(names: Mapping[str, str]) -> str:

@@ -477,6 +477,7 @@ def test_an_experiment_says_which_corpora_it_holds_unless_somebody_wrote_otherwi
     for name, data in (("iemocap", "published"), ("jamendo_mood", "standin")):
         recorder(output).describe(NAMES | {"dataset": name, "data": data})
     assert "- `iemocap`: the published corpus\n- `jamendo_mood`: a rendered **stand-in**" in note()
+    assert "**Some of it on stand-ins, not on real corpora.**" in note().splitlines()[0]
     assert len(note()) < 5000
     its = client(output)
     its.set_experiment_tag(its.get_experiment_by_name("jamendo_mood").experiment_id, "mlflow.note.content", "mine")
