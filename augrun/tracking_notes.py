@@ -21,12 +21,14 @@ _KINDS = {"standin": "a rendered **stand-in**, not the real corpus", **{k: DATA[
 OF_GAIN = ("ci_low", "ci_high", "p")
 
 _EXPERIMENT = """\
-**Which generator helps on which corpus?** Open the view *{view}* (button *Views*), or the charts' section `gain`.{standins}
+**Which generator helps on which corpus?** Open the view *{view}* (button *Views*), or the charts of `gain`.{standins}
 
 A generator's samples are added to a classifier's training data, and the classifier is set beside its baseline: the same
 one, trained on recordings alone.
 
 {corpora}
+**How to read it**
+
 - *Chart view*, section `gain`: one bar a condition. `gain/<metric>` is the difference of the metric on the test part
   from the baseline's; above 0, training on the samples helped.
 - *Table*: columns `dataset`, `generator`, `policy`, `classifier`, `gain/<metric>`, and `gain/<metric>/ci_low`,
