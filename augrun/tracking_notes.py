@@ -33,7 +33,7 @@ one, trained on recordings alone.
   from the baseline's; above 0, training on the samples helped.
 - *Table*: columns `dataset`, `generator`, `policy`, `classifier`, `gain/<metric>`, and `gain/<metric>/ci_low`,
   `/ci_high`, `/p`: an interval that holds 0 shows nothing. No interval, no p: too few trials or speakers.
-- *Compare*: select runs; the parallel coordinates take `dataset`, `generator` and, without baselines, `gain/<metric>`.
+- *Compare*: select runs; the parallel coordinates take `dataset`, `generator` and `gain/<metric>`.
 - Filter: ``tags.`augrun.kind` = 'condition'`` shows conditions alone, ``params.dataset = '…'`` those on one corpus.
 
 Each run at the top is a condition, named `dataset/generator/policy/classifier`; below it lies a run for each fold and
