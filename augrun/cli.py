@@ -36,7 +36,7 @@ Real corpora: AUGRUN_DATA=DIR (one folder each) or dataset.root=DIR. Output: AUG
 VERBS = {
     "list [GROUP]": "the choices of every group, and what each is",
     "doctor [overrides]": "check what a run needs (corpora, disk, packages, weights, devices) before it costs anything",
-    "table NAME [overrides]": "a published table, or a sweep's as far as it is there [--format md|csv|tex|json]",
+    "table NAME [overrides]": "a published table, or a sweep's as far as it is there [--format md|csv|tex|json|html]",
     "reproduce RUN_ID|FILE": "run a recorded condition (MLflow id, results.json) again: do its figures agree?",
     "standin DATASET DIR": "render a miniature corpus in the real one's layout",
     "ui [--port N]": "the MLflow UI on this output folder",

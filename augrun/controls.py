@@ -11,11 +11,16 @@ left out, everything else stays, so that the two compare. All rows of such a swe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from augrun.code import describe
 from augrun.errors import RequestError
 from augrun.reports.definition import Definition, RowDefinition
+
+log = logging.getLogger(__name__)
 
 #: The generators, in the order of their rows.
 CONTROLS = ("oracle", "copy", "noise", "shuffled")
@@ -102,6 +107,27 @@ def tabled(table: Definition, chosen: Chosen) -> Definition:
             rows = (*table.rows, *(_control(model, generators, control) for control in CONTROLS))
             return replace(table, rows=rows, footnotes=(*table.footnotes, FOOTNOTE))
     return table
+
+
+def beside(table: Definition, names: Sequence[str] | None, chosen: Chosen) -> Definition:
+    """The table with the rows that are asked for, and with a row for each control where some row has a generator.
+
+    Args:
+        table: whose kind is `results` or `grid`.
+        names: of the rows; None takes all.
+        chosen: what generator a row's overrides make.
+    """
+    with_controls = tabled(table, chosen)
+    if with_controls is table:
+        log.warning("controls=true: no row of %s has a generator, so there is no control to set beside", table.name)
+    return with_controls.only(picked(with_controls, names))
+
+
+def generator_of(config: Mapping[str, Any]) -> str | None:
+    """The name of a condition's generator; None where it has none that makes samples."""
+    section = config.get("generator") or {}
+    makes = section.get("_target_") and describe(section["_target_"]).constants.get("domain") is not None
+    return str(section.get("name")) if makes else None
 
 
 def picked(table: Definition, names: Sequence[str] | None) -> list[str] | None:

@@ -97,6 +97,7 @@ def write(
         "classes": list(label_set.names),
         "multilabel": label_set.multilabel,
         "trials": trials,
+        "trained_once": not config["trials"]["reseed_generator"] and any(one.generator is not None for one in left),
         "summary": summary,
         "generated": generated_account([one.made for one in left if one.made is not None], label_set.names),
     }

@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from augrun import controls
-from augrun.code import describe
 from augrun.errors import AugrunError, RequestError
 from augrun.schema import GROUPS
 
@@ -131,9 +130,7 @@ class CheckedSweeper(Sweeper):
 
     def _generator(self, row: Sequence[str]) -> str | None:
         """The name of a row's generator; None where it has none that makes samples."""
-        section = self._peek(row).get("generator") or {}
-        makes = section.get("_target_") and describe(section["_target_"]).constants.get("domain") is not None
-        return str(section.get("name")) if makes else None
+        return controls.generator_of(self._peek(row))
 
     def _table(self, row: Sequence[str]) -> Definition | None:
         """The published table that the sweep is for, where its experiment defines one."""
@@ -150,10 +147,7 @@ class CheckedSweeper(Sweeper):
             raise RequestError(f"{name}: no classifier is trained for this table; `augrun table {name}` prints it")
         if definition is None or not config.get(controls.KEY):
             return None if definition is None else definition.only(picked)
-        with_controls = controls.tabled(definition, lambda words: self._generator([*words, *row]))
-        if with_controls is definition:
-            log.warning("controls=true: no row of %s has a generator, so there is no control to set beside", name)
-        return with_controls.only(controls.picked(with_controls, picked))
+        return controls.beside(definition, picked, lambda words: self._generator([*words, *row]))
 
     def _compose(self, row: Sequence[str]) -> dict[str, Any]:
         from augrun.experiment import resolve

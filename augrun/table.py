@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from augrun import experiment, schema, sweeps, swept_table
+from augrun import controls, experiment, schema, sweeps, swept_table
 from augrun.composing import compose
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
@@ -22,7 +22,7 @@ from augrun.reports import durations
 from augrun.reports.definition import SWEPT, Definition, RowDefinition
 
 #: How a table can be printed; all of them are written.
-FORMATS = ("txt", "md", "csv", "tex", "json")
+FORMATS = ("txt", "md", "csv", "tex", "json", "html")
 
 
 def make(
@@ -83,7 +83,15 @@ def define(name: str, overrides: Sequence[str], config_dir: Path | None = None) 
         AugrunError: the experiment defines none.
     """
     config, folder = _where([f"experiment={name}", *overrides], name, config_dir)
-    return Definition.of(name, config.get("table")).only(config["sweep"]["rows"]), folder
+    definition, picked = Definition.of(name, config.get("table")), config["sweep"]["rows"]
+    if definition.kind not in SWEPT or not config[controls.KEY]:
+        return definition.only(picked), folder
+    own = [word for word in overrides if not word.startswith(("output.", "sweep.", "experiment="))]
+
+    def chosen(words: Sequence[str]) -> str | None:
+        return controls.generator_of(compose([f"experiment={name}", *words, *own], config_dir))
+
+    return controls.beside(definition, picked, chosen), folder
 
 
 def tables(config_dir: Path | None) -> list[str]:
@@ -96,7 +104,7 @@ def tables(config_dir: Path | None) -> list[str]:
 
 def _where(words: Sequence[str], name: str, config_dir: Path | None) -> tuple[dict[str, Any], Path]:
     """The configuration as far as it says where to write, and the folder that a table is written to by default."""
-    own = [word for word in words if word.startswith(("experiment=", "output.", "sweep."))]
+    own = [word for word in words if word.startswith(("experiment=", "output.", "sweep.", f"{controls.KEY}="))]
     config = compose(own, config_dir)
     return config, Path(config["output"]["root"]).expanduser().resolve() / "tables" / sweeps.file_stem(name)
 

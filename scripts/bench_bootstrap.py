@@ -82,7 +82,7 @@ def main() -> int:
         both = []
         for place in range(2):
             scores = (1.0 * truth + rng.normal(size=truth.shape)).astype(np.float32)
-            both.append(Predicted(write(Path(scratch) / str(place), scores, truth, clusters, given.clips), NAMES))
+            both.append(Predicted.load(write(Path(scratch) / str(place), scores, truth, clusters, given.clips), NAMES))
         slow = plain(*both, draws=3)
         started = time.perf_counter()
         found = compare(*both, resamples=given.resamples, workers=given.workers)

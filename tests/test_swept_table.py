@@ -119,7 +119,7 @@ def test_a_table_says_what_is_there_and_what_is_missing(
     assert cli.run([*command, "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
     assert said.err.splitlines() == [
-        f"written to {tmp_path / 'out'}: small.{{txt,md,csv,tex,json}}",
+        f"written to {tmp_path / 'out'}: small.{{txt,md,csv,tex,json,html}}",
         "1 of 2 rows are missing:",
         f"  Copies: {how_far}",
         f"to go on: {goes_on}",

@@ -30,40 +30,42 @@ class Cell:
 
 
 class Predicted:
-    """The predictions of a condition, read from the folder that it left.
+    """The predictions of a condition.
 
     Args:
-        folder: with results.json and predictions/.
-        names: the metrics to compare.
-
-    Raises:
-        OSError: predictions are missing.
+        cells: by fold and trial.
+        names: the metrics to compare; those that cannot be weighted (`augrun.evaluation.weighted`) are left out.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, cells: Mapping[tuple[str, int], Cell], names: Sequence[str]) -> None:
+        self.cells = dict(cells)
+        decided = all(cell.table.decisions is not None for cell in cells.values())
+        self.names = [name for name in names if name in NAMES and (decided or not name.startswith("f1_val"))]
+
+    @staticmethod
+    def load(folder: Path, names: Sequence[str]) -> Predicted:
+        """Reads them from the folder that a condition left, with results.json and predictions/.
+
+        Raises:
+            OSError: predictions are missing.
+        """
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        self.multilabel = bool(results["multilabel"])
-        self.names = [name for name in names if name in NAMES]
-        self.cells = {
-            (str(entry["fold"]), int(entry["trial"])): _cell(folder / entry["predictions"], self.multilabel)
+        cells = {
+            (str(entry["fold"]), int(entry["trial"])): _cell(folder / entry["predictions"], results["multilabel"])
             for entry in results["trials"]
         }
-        if any(cell.table.decisions is None for cell in self.cells.values()):
-            self.names = [name for name in self.names if not name.startswith("f1_val")]
+        return Predicted(cells, names)
 
     @staticmethod
     def joined(parts: Mapping[str, Predicted]) -> Predicted:
         """Several conditions as one whose folds are all of theirs, as a mean over a table's columns has them."""
-        whole = object.__new__(Predicted)
-        whole.multilabel = any(part.multilabel for part in parts.values())
-        first = next(iter(parts.values()))
-        whole.names = [name for name in first.names if all(name in part.names for part in parts.values())]
-        whole.cells = {
+        cells = {
             (f"{column}/{fold}", trial): cell
             for column, part in parts.items()
             for (fold, trial), cell in part.cells.items()
         }
-        return whole
+        first = next(iter(parts.values()))
+        return Predicted(cells, [name for name in first.names if all(name in part.names for part in parts.values())])
 
     @property
     def folds(self) -> list[str]:
@@ -84,9 +86,9 @@ class Predicted:
         return {key: one.measure(np.ones((1, one.clusters)))[0] for key, one in self.weighted.items()}
 
     @cached_property
-    def influences(self) -> dict[tuple[str, int], np.ndarray]:
-        """Of each cluster of the fold on each metric, shape (metrics, clusters)."""
-        return {key: one.influence() for key, one in self.weighted.items()}
+    def shares(self) -> dict[tuple[str, int], np.ndarray]:
+        """What each cluster of the fold adds to each metric (`Weighted.shares`), shape (metrics, clusters)."""
+        return {key: one.shares() for key, one in self.weighted.items()}
 
 
 def _cell(path: Path, multilabel: bool) -> Cell:
@@ -101,6 +103,13 @@ def _cell(path: Path, multilabel: bool) -> Cell:
         return Cell(file["test_clips"], names, table)
 
 
+#: With fewer clusters in a fold it is folds that are compared, if there are enough of them.
+LEAST_IN_FOLD = 5
+
+#: Folds that are enough.
+LEAST_FOLDS = 4
+
+
 @dataclass(frozen=True)
 class Strata:
     """Which clusters there are, and what of them varies.
@@ -109,12 +118,14 @@ class Strata:
         at: for each fold the numbers of its clusters.
         groups: numbers of clusters that are drawn among themselves: those of a fold, or all where folds share some.
         clusters: how many there are.
-        by_fold: whether folds, not clusters within them, are what varies: some fold has one cluster alone.
+        units: numbers of the folds that have the same clusters; each is a unit of its own where folds are what varies.
+        by_fold: whether folds, not clusters within them, are what varies: some fold has too few clusters to tell.
     """
 
     at: list[np.ndarray]
     groups: list[np.ndarray]
     clusters: int
+    units: list[np.ndarray]
     by_fold: bool
 
     @staticmethod
@@ -122,9 +133,15 @@ class Strata:
         """The strata of folds, from the names of each one's clusters."""
         names = np.unique(np.concatenate(folds))
         at = [np.searchsorted(names, fold) for fold in folds]
-        different = list({tuple(places): places for places in at}.values())
-        apart = sum(map(len, different)) == len(names)
-        return Strata(at, different if apart else [np.arange(len(names))], len(names), min(map(len, at)) < 2)
+        places: dict[tuple[int, ...], list[int]] = {}
+        for fold, of_fold in enumerate(at):
+            places.setdefault(tuple(of_fold.tolist()), []).append(fold)
+        apart = sum(map(len, places)) == len(names)
+        groups = [np.array(group) for group in places] if apart else [np.arange(len(names))]
+        units = [np.array(unit) for unit in places.values()] if apart else [np.arange(len(at))]
+        fewest = min(map(len, at))
+        by_fold = fewest < 2 or (fewest < LEAST_IN_FOLD and len(units) >= LEAST_FOLDS)
+        return Strata(at, groups, len(names), units, by_fold)
 
     @property
     def free(self) -> int:

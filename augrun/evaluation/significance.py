@@ -6,22 +6,21 @@ Two questions, never one for the other:
 f. Two things make it vary. Training: another seed gives another metric. Seeds differ by trial and fold, so each fold's
 variance over trials of either condition is an estimate of its own, and V_train = sum over folds and conditions of
 var_t / (F² T); that a condition and its reference may share a seed is not counted on. Test clips: other clusters
-(artists, speakers) would give other metrics. Each cluster's influence u[t, g] on a condition's metric is known
-(`augrun.evaluation.weighted`), and what different trainings have of it in common is the clips' own: V_clips = sum over
+(artists, speakers) would give other metrics. What each cluster adds to a condition's metric, u[t, g],
+is known (`Weighted.shares`), and what different trainings have of it in common is the clips' own: V_clips = sum over
 clusters of what the products u[t, g] u[t', g] of different trainings are on average, the two conditions' with a plus,
 those between them with a minus; what trainings have not in common is in V_train already. That is the analysis of
-Obuchowski and Rockette 1995 for readers and cases, with trainings as readers and clusters as cases (by the
-infinitesimal jackknife, within folds). The degrees of freedom of V_train + V_clips are Satterthwaite's 1946, as Hillis
-2007 has them for that analysis. Student's t then gives the interval and p. With fewer than `LEAST_TRIALS` trials there
-is an interval but no p.
+Obuchowski and Rockette 1995 for readers and cases, with trainings as readers and clusters as cases. The degrees of
+freedom of V_train + V_clips are Satterthwaite's 1946, as Hillis 2007 has them for that analysis. Student's t then gives
+the interval and p. With fewer than `LEAST_TRIALS` trials there is an interval but no p.
 
 **Would other test clips of the same kind, given to these very models, show it again?** (`these trained models only`.)
 The paired bootstrap over clusters (percentile interval; Efron and Tibshirani 1993) and the paired permutation test
 (each cluster's predictions change places between the two conditions, or not). The noise of training is not in it: with
 few trials it finds differences that a second run would not.
 
-Where a fold has one cluster alone (a speaker a fold), clusters within folds tell nothing and the folds themselves are
-the units: Student's t over their differences, which hold the noise of training as well.
+Where folds have few clusters (two speakers a session), clusters within folds tell too little, and the folds themselves
+are the units: Student's t over their differences, which hold the noise of training as well.
 """
 
 from __future__ import annotations
@@ -34,20 +33,18 @@ from typing import Any
 
 import numpy as np
 
-from augrun.evaluation.predicted import Predicted, Strata
+from augrun.evaluation.predicted import LEAST_FOLDS, Predicted, Strata
 from augrun.evaluation.weighted import Weighted
 
 #: With fewer trials there is no p: the spread of two of them is known too badly.
 LEAST_TRIALS = 3
 
-#: With fewer clusters that are free to vary there is no p either; scripts/calibrate_significance.py shows why.
+#: With fewer clusters that are free to vary there is neither: intervals would be too narrow, as
+#: scripts/calibrate_significance.py --clusters 5 shows.
 LEAST_CLUSTERS = 10
 
 #: The chance to find a difference as large as `detectable`.
 POWER = 0.8
-
-#: Folds of one cluster each that a p wants.
-LEAST_FOLDS = 4
 
 #: Draws that one thread works on at a time.
 BATCH = 200
@@ -69,12 +66,12 @@ class Difference:
         p: two-sided, of no difference; None where it cannot be had.
         df: degrees of freedom of the interval.
         detectable: the smallest true difference that so many clips and trials would have shown four times in five.
-        fixed_low: for these trained models only, the bootstrap interval's lower end.
+        fixed_low: for these trained models only, the bootstrap interval's lower end; None with few clusters.
         fixed_high: its upper end.
         fixed_p: for these trained models only, of the permutation test.
         trials: how many both have.
         clusters: of test clips.
-        why: why there is no p; empty where there is one.
+        why: why there is no p, and perhaps no interval; empty where there is one.
     """
 
     difference: float | None
@@ -149,58 +146,54 @@ class _World:
         self.differences = self.values[0] - self.values[1]
         self.strata = Strata.of([mine.cells[fold, trials[0]].clusters for fold in self.folds])
 
-    def difference(
-        self, place: int, confidence: float, fixed: tuple[float | None, float | None, float | None]
-    ) -> Difference:
+    def difference(self, place: int, confidence: float, fixed: tuple[float | None, ...]) -> Difference:
         """One metric, with its interval and p."""
         low, high, fixed_p = fixed
         defined = bool(np.isfinite(self.differences[:, :, place]).all())
-        why = self._why() if defined else "some folds have no class to measure"
+        few = self._few_units()
+        why = (few or TOO_FEW_TRIALS.get(len(self.trials), "")) if defined else "some folds have no class to measure"
         known: dict[str, Any] = {"fixed_low": low, "fixed_high": high, "fixed_p": fixed_p} if defined else {}
         known |= {"trials": len(self.trials), "clusters": self.strata.clusters, "why": why}
         mean = float(self.differences[:, :, place].mean()) if defined else None
-        found = self._variance(place) if defined else None
+        found = self._variance(place) if defined and not few else None
         if found is not None and mean is not None:
             known |= student(mean, *found, confidence)
         return Difference(mean, **(known | {"p": None} if why else known))
 
-    def _why(self) -> str:
-        """Why there can be no p."""
-        if len(self.trials) < LEAST_TRIALS:
-            return TOO_FEW_TRIALS[len(self.trials)]
+    def _few_units(self) -> str:
+        """Why the test clips are too few for an interval; empty where they are not."""
         if self.strata.by_fold:
-            return "" if len(self.folds) >= LEAST_FOLDS else f"{len(self.folds)} folds of one cluster each are too few"
+            units = len(self.strata.units)
+            return "" if units >= LEAST_FOLDS else f"{units} folds with few clusters of test clips are too few"
         free = self.strata.free
         return "" if free >= LEAST_CLUSTERS else f"{self.strata.clusters} clusters of test clips are too few"
 
     def _variance(self, place: int) -> tuple[float, float] | None:
         """Of the difference, and its degrees of freedom; None where the noise of training cannot be known."""
-        trials, folds = self.differences.shape[:2]
         if self.strata.by_fold:
-            if folds < 2:
-                return None
-            return float(self.differences[:, :, place].mean(0).var(ddof=1)) / folds, folds - 1.0
-        if trials < 2:
+            units = self._by_unit()[:, place]
+            return float(units.var(ddof=1)) / len(units), len(units) - 1.0
+        if len(self.trials) < 2:
             return None
-        return combine([one[:, :, place] for one in self.values], self._influences(place), self.strata.free)
+        found = combine([one[:, :, place] for one in self.values], self._shares(place), self.strata.groups)
+        return found if np.isfinite(found[0]) else None
 
-    def _influences(self, place: int) -> list[np.ndarray]:
-        """Of all clusters on the mean over folds, for both conditions, shape (trials, clusters)."""
+    def _by_unit(self) -> np.ndarray:
+        """Differences of the folds that vary, shape (units, metrics)."""
+        return np.array([self.differences[:, unit].mean((0, 1)) for unit in self.strata.units])
+
+    def _shares(self, place: int) -> list[np.ndarray]:
+        """What all clusters add to the mean over folds, for both conditions, shape (trials, clusters)."""
         found = []
         for one, places in zip(self.both, self.places, strict=True):
             total = np.zeros((len(self.trials), self.strata.clusters))
             for row, trial in enumerate(self.trials):
                 for fold, at in zip(self.folds, self.strata.at, strict=True):
-                    count = len(at)
-                    # Influences add up to 0 within a fold, so one of them is not free.
-                    scale = np.sqrt(count / (count - 1)) / len(self.folds)
-                    total[row, at] += scale * one.influences[fold, trial][places[place]]
+                    total[row, at] += one.shares[fold, trial][places[place]] / len(self.folds)
             found.append(total)
         return found
 
-    def fixed(
-        self, resamples: int, seed: int, workers: int, confidence: float
-    ) -> list[tuple[float | None, float | None, float | None]]:
+    def fixed(self, resamples: int, seed: int, workers: int, confidence: float) -> list[tuple[float | None, ...]]:
         """For these trained models only: interval and p of each metric."""
         if self.strata.clusters < 2:
             return [(None, None, None)] * len(self.names)
@@ -211,17 +204,20 @@ class _World:
             drawn = np.concatenate(list(pool.map(self._bootstrap, seeds, sizes)))
             swapped = np.concatenate(list(pool.map(self._permute, seeds, sizes)))
         ends = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        few = (len(self.strata.units) if self.strata.by_fold else self.strata.free) < LEAST_CLUSTERS
+        if few:  # a percentile of so few is far too sure of itself
+            ends[:] = np.nan
         # The pairs as they are count as one of the permutations (Phipson and Smyth 2010), so that p is never 0.
         beyond = (np.abs(swapped) >= np.abs(observed) - 1e-12).sum(0)
         p = (beyond + 1) / (resamples + 1)
-        return [(float(low), float(high), float(one)) for low, high, one in zip(*ends, p, strict=True)]
+        return [tuple(float(x) if np.isfinite(x) else None for x in found) for found in zip(*ends, p, strict=True)]
 
     def _bootstrap(self, seed: np.random.SeedSequence, draws: int) -> np.ndarray:
         """Differences under weights of drawn clusters, shape (draws, metrics)."""
         rng = np.random.default_rng([*seed.generate_state(2), 0])
         if self.strata.by_fold:
-            picked = rng.integers(len(self.folds), size=(draws, len(self.folds)))
-            return self.differences.mean(0)[picked].mean(1)
+            units = self._by_unit()
+            return units[rng.integers(len(units), size=(draws, len(units)))].mean(1)
         weights = self.strata.drawn(rng, draws)
         total = np.zeros((draws, len(self.names)))
         for fold, at in zip(self.folds, self.strata.at, strict=True):
@@ -233,9 +229,6 @@ class _World:
     def _permute(self, seed: np.random.SeedSequence, draws: int) -> np.ndarray:
         """Differences where clusters have changed places, shape (draws, metrics)."""
         rng = np.random.default_rng([*seed.generate_state(2), 1])
-        if self.strata.by_fold:
-            signs = rng.choice([-1.0, 1.0], size=(draws, len(self.folds)))
-            return signs @ self.differences.mean(0) / len(self.folds)
         stay = rng.integers(2, size=(draws, self.strata.clusters))
         total = np.zeros((draws, len(self.names)))
         for fold, at in zip(self.folds, self.strata.at, strict=True):
@@ -254,13 +247,15 @@ class _World:
         }
 
 
-def combine(values: Sequence[np.ndarray], influences: Sequence[np.ndarray], free: int) -> tuple[float, float]:
+def combine(
+    values: Sequence[np.ndarray], shares: Sequence[np.ndarray], groups: Sequence[np.ndarray]
+) -> tuple[float, float]:
     """The variance of the difference of two means over trials and folds, and its degrees of freedom.
 
     Args:
         values: a metric of both conditions by trial and fold, shape (trials, folds) each; two trials at least.
-        influences: of clusters on both conditions' means over folds, shape (trials, clusters) each.
-        free: clusters that are free to vary.
+        shares: what each cluster adds to both conditions' means over folds, shape (trials, clusters) each.
+        groups: numbers of the clusters that vary among themselves, such as those of a fold.
 
     Returns:
         Variance and degrees of freedom (infinite where nothing varies).
@@ -268,7 +263,7 @@ def combine(values: Sequence[np.ndarray], influences: Sequence[np.ndarray], free
     trials, folds = values[0].shape
     spreads = np.concatenate([one.var(axis=0, ddof=1) for one in values])
     training = float(spreads.sum()) / (folds**2 * trials)
-    mine, its = influences
+    mine, its = shares
     products = -2 * mine.mean(0) * its.mean(0)
     for found in (mine, its):
         products += (found.sum(0) ** 2 - (found**2).sum(0)) / (trials * (trials - 1))
@@ -277,10 +272,21 @@ def combine(values: Sequence[np.ndarray], influences: Sequence[np.ndarray], free
     if total <= 0:
         return 0.0, np.inf
     train_df = (trials - 1) * _satterthwaite(spreads)
-    # Of independent squares of a normal variable this is their number; where a few clusters matter it is smaller.
+    return total, total**2 / (training**2 / train_df + clips**2 / _clips_df(products, clips, groups))
+
+
+def _clips_df(products: np.ndarray, clips: float, groups: Sequence[np.ndarray]) -> float:
+    """How many independent squares of normal variables the variance over clusters is worth, at least 1.
+
+    One less than each group's clusters; fewer where groups differ, and where some clusters matter more than others.
+    """
+    free = len(products) - len(groups)
     spread = len(products) * float(products.var(ddof=1))
-    clips_df = max(1.0, min(2 * clips**2 / spread, free)) if spread else float(free)
-    return total, total**2 / (training**2 / train_df + clips**2 / clips_df)
+    parts = [(max(float(products[group].sum()), 0.0), len(group) - 1) for group in groups]
+    weighted = sum(part**2 / count for part, count in parts if count)
+    by_group = sum(part for part, _ in parts) ** 2 / weighted if weighted else free
+    by_cluster = 2 * clips**2 / spread if spread else free
+    return max(1.0, min(free, by_group, by_cluster))
 
 
 def _satterthwaite(variances: np.ndarray) -> float:

@@ -19,7 +19,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --c0: #98a3af; --c1: #4fb0ea; --c2: #ff8a3d; --c3: #2fc79a; --c4: #e39ac5; --c5: #e6b13a; --c6: #a599ff; }
 }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem 1.5rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem 1.5rem; }
 .chart { margin: 0; min-width: 0; }
 .chart figcaption { font-weight: 600; margin-bottom: 0.25rem; }
 .chart svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
@@ -57,7 +57,7 @@ def effects(rows: Sequence[Effect], title: str) -> str:
     """Differences from the reference with their intervals, a row each, on one axis with the zero marked."""
     ends = [0.0, *(value for row in rows for value in (row.difference, row.low, row.high) if value is not None)]
     low, high = _padded(min(ends), max(ends))
-    left = min(190, 12 + 6.6 * max(len(_short(row.name)) for row in rows))
+    left = min(205, 16 + 7.2 * max(len(_short(row.name)) for row in rows))
     place = lambda value: left + (value - low) / (high - low) * (_WIDTH - left - 12)  # noqa: E731
     height = _TOP + _ROW * len(rows) + _BOTTOM
     base = _TOP + _ROW * len(rows)

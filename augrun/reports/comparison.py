@@ -77,7 +77,6 @@ def write(
     differences = evidence.differences(table, f"{name}: differences", settings)
     if differences is not None:
         differences.write(tables, "differences")
-        further.append(differences)
     made = [(row, entry["condition"], entry["generated"]) for row, entry in results if entry["generated"]["clips"]]
     if made:
         further.append(_produced(name, made, definition))
@@ -116,7 +115,9 @@ def write(
     if page:
         conditions = [report.Shown(row, place) for row, place in rows]
         drawings = sorted(path for stem in DRAWN for path in (folder / "figures").glob(f"{stem}*.png"))
-        report.Page(name, table, further, conditions, drawings, settings.confidence).write(folder / report.FILE)
+        report.Page(name, table, differences, further, conditions, drawings, settings.confidence).write(
+            folder / report.FILE
+        )
 
 
 def _per_class(place: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def weigh(table: Table, sources: Mapping[str, Mapping[str, Sequence[Path]]], set
         key = tuple(folders)
         if key not in kept:
             try:
-                parts = {str(place): Predicted(folder, names) for place, folder in enumerate(key)}
+                parts = {str(place): Predicted.load(folder, names) for place, folder in enumerate(key)}
             except (OSError, KeyError):  # results without predictions, such as those fetched from elsewhere
                 return None
             kept[key] = Predicted.joined(parts) if len(parts) > 1 else parts["0"]
@@ -117,9 +117,10 @@ def _footnotes(found: Mapping[str, Mapping[str, dict[str, Any]]], settings: Sett
             f"p: two-sided, of no difference from the reference{over}; the noise of training ({trials} trials) and the "
             f"choice of test clips ({clusters} clusters) are both in it."
         )
-    reasons = [(row, f"no p: {values['why']}.") for row, values in all_ if values["why"]]
+    lacking = {True: "no interval of the difference and no p", False: "no p"}
+    reasons = [(row, f"{lacking[v['ci_low'] is None]}: {v['why']}.") for row, v in all_ if v["why"]]
     notes += told(dict.fromkeys(reasons))
-    if any(values["trials"] < LEAST_TRIALS for _, values in all_):
+    if any(values["why"] and values["trials"] < LEAST_TRIALS for _, values in all_):
         notes.append(f"trials.count={LEAST_TRIALS} or more gives p.")
     return notes
 

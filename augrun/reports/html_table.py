@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from augrun.reports.page import document, escape
@@ -38,7 +39,7 @@ def fragment(table: Table, caption: bool = True, notes: bool = True) -> str:
         caption: whether its name stands above it.
         notes: whether its footnotes, but for the first, stand below it.
     """
-    from augrun.reports.renderings import headings, is_published
+    from augrun.reports.renderings import headings, is_published, legend
 
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings(table, "html"))
     rows = []
@@ -52,7 +53,7 @@ def fragment(table: Table, caption: bool = True, notes: bool = True) -> str:
     name = f"<caption>{escape(table.name)}</caption>" if caption else ""
     body = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.name)}"><table>{name}'
     body += f"<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
-    return body + (_notes(table) if notes else "")
+    return body + (listed([legend(table, "html"), *table.footnotes[1:]]) if notes else "")
 
 
 def _cell(table: Table, row: Row, column: str) -> str:
@@ -73,8 +74,7 @@ def _cell(table: Table, row: Row, column: str) -> str:
     return shown + "".join(f"<small>{escape(line)}</small>" for line in small)
 
 
-def _notes(table: Table) -> str:
-    from augrun.reports.renderings import legend
-
-    lines = [line for line in (legend(table, "html"), *table.footnotes[1:]) if line]
-    return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+def listed(lines: Sequence[str]) -> str:
+    """Footnotes; empty ones are left out."""
+    there = "".join(f"<li>{escape(line)}</li>" for line in lines if line)
+    return f'<ul class="notes">{there}</ul>' if there else ""

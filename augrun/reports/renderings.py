@@ -85,7 +85,10 @@ def spread(table: Table, std: float | None) -> str:
 def legend(table: Table, form: str) -> str:
     """What the marks mean."""
     parts = []
-    differences, mark = ("Difference:", "*") if form == "text" else ("In brackets: the difference", "Bold")
+    differences, mark = {
+        "text": ("Difference:", "*"),
+        "html": ("Below each mean: its interval, and the difference", "Underlined"),
+    }.get(form, ("In brackets: the difference", "Bold"))
     if any(table.reference_of(row) for row in table.rows):
         references = {other.name for row in table.rows if (other := table.reference_of(row))}
         which = references.pop() if len(references) == 1 else "the row without a generator on the same data"

@@ -87,7 +87,8 @@ class Page:
     Attributes:
         title: of the page.
         table: the comparison.
-        further: other tables, in order.
+        differences: what can be said for each difference from the reference, as a table; None where there is none.
+        further: tables of samples, in order.
         conditions: of all rows.
         drawings: pictures that the comparison has drawn and that the page shows as they are.
         confidence: the level of intervals.
@@ -95,6 +96,7 @@ class Page:
 
     title: str
     table: Table
+    differences: Table | None
     further: Sequence[Table]
     conditions: Sequence[Shown]
     drawings: Sequence[Path] = ()
@@ -130,7 +132,7 @@ class Page:
             ("Learning curves", self.curves()),
             ("Sounds", self.sounds()),
             ("Cost", self.cost()),
-            ("Again", self.again()),
+            ("Run again", self.again()),
         ]
         there = [(name, body) for name, body in sections if body]
         links = "".join(f'<li><a href="#{_anchor(name)}">{name}</a></li>' for name, _ in there)
@@ -166,7 +168,9 @@ class Page:
             f"<p>Differences from the reference with their {100 * self.confidence:g} % intervals, the noise of "
             f"training and the choice of test clips in both. Filled: p below {level:.2g}, corrected over rows.</p>"
         )
-        return told + '<div class="charts">' + "".join(parts) + "</div>"
+        full = "" if self.differences is None else html_table.fragment(self.differences, caption=False, notes=False)
+        notes = "" if self.differences is None else html_table.listed(self.differences.footnotes[-2:])
+        return told + '<div class="charts">' + "".join(parts) + "</div>" + full + notes
 
     def by_class(self) -> str:
         """What each class gains, condition by condition."""

@@ -29,6 +29,12 @@ DATA = {
 }
 NOTHING = "–"
 
+#: What is said of rows whose trials share a generator.
+ONCE = (
+    "the generator was trained once a fold for all trials, so that the noise of its training is in no ±, interval or p "
+    "(trials.reseed_generator=true trains it anew)."
+)
+
 #: What a cell holds: of bare figures some are words, such as `Primed`.
 Figure = float | int | str | None
 
@@ -64,7 +70,7 @@ class Table:
         rows: the conditions, in order.
         columns: the metrics, in order.
         reference: the name of the row that differences are counted from; None where there is none.
-        highlight: `best` marks the highest mean of each column, `above_reference` whatever beats the reference.
+        highlight: `best` marks the highest mean of each column and dataset, `above_reference` what beats the reference.
         footnotes: what a reader must know.
         digits: decimals of figures that are no whole numbers.
         margin: with `above_reference`, by how much a figure must beat its reference, as a share of that.
@@ -193,7 +199,8 @@ class Table:
             if gain is None or reference is None:
                 return False
             return gain > 0 and gain >= self.margin * abs(reference.measured[column]["mean"] or 0.0)
-        means = [other.measured[column]["mean"] for other in self.rows]
+        alike = [other for other in self.rows if all(_same(other, row, key) for key in ("dataset", "data", "scale"))]
+        means = [other.measured[column]["mean"] for other in alike]
         present = [value for value in means if value is not None]
         return len(present) > 1 and mean == max(present)
 
@@ -258,6 +265,10 @@ class Table:
         write_text(folder / f"{stem}.json", json.dumps(self.json(), indent=1, ensure_ascii=False) + "\n")
 
 
+def _same(one: Row, other: Row, key: str) -> bool:
+    return bool(one.condition.get(key) == other.condition.get(key))
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A figure as tables show it."""
     return NOTHING if value is None else f"{value:,.{digits}f}"
@@ -313,6 +324,7 @@ def provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, An
         alike = [row for row, result in results if _repeats(result["trials"])]
         if alike:
             lines.append(f"Nothing is drawn in {', '.join(alike)}: all trials are one, and its ± 0 says nothing.")
+        lines += told((row, ONCE) for row, result in results if result.get("trained_once"))
     generated = [(row, result.get("generated") or {}) for row, result in results]
     return lines + told((row, note) for row, made in generated for note in made.get("notes", ()))
 
