@@ -150,6 +150,7 @@ def circumstances(recorded: Path, reproduced: Path, overrides: Sequence[str]) ->
         lines += _changes("device: ", old["device"], new["device"])
         for role in dict.fromkeys([*old["corpora"], *new["corpora"]]):
             before, now = (record["corpora"].get(role, {}) for record in (old, new))
+            now = {key: now[key] for key in now if key in before or not before}  # less was recorded once
             lines += _changes("corpus: " if role == "dataset" else f"corpus of the role {role}: ", before, now)
         lines += _changed("platform", old["platform"], new["platform"])
     else:

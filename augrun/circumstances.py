@@ -82,9 +82,10 @@ def processor() -> str:
 
 
 def corpora(recordings: Recordings) -> dict[str, dict[str, Any]]:
-    """The corpus in each role: its name, digest, number of clips and what kind of data it is."""
-    found = {}
+    """The corpus in each role: its name, digest, clips, hours, classes, and what kind of data it is."""
+    found: dict[str, dict[str, Any]] = {}
     for role in recordings.roles:
         corpus = recordings.corpus(role)
         found[role] = {"name": corpus.name, "digest": corpus.digest, "clips": len(corpus), "data": corpus.data}
+        found[role] |= {"hours": round(corpus.seconds / 3600, 4), "classes": list(corpus.label_set.names)}
     return found

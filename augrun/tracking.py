@@ -1,4 +1,4 @@
-"""The only module, with its parts `tracking_run` and `tracking_fetch`, that talks to MLflow.
+"""The only module, with `tracking_run`, `tracking_inputs`, `tracking_sync` and `tracking_fetch`, that talks to MLflow.
 
 MLflow is a view: what a condition left in the store is what is sent. A condition's run is found by its fingerprint, so
 a repeat adds nothing, and one that was killed is taken up again. `Run.log_condition` is the one way from a stored
@@ -11,21 +11,25 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from augrun.errors import AugrunError, RequestError
+from augrun import tracking_view
+from augrun.errors import RequestError
 from augrun.stages import write_text
+from augrun.tracking_notes import choices, corpus_word, experiment_note, gain_metrics, gains, note
 from augrun.tracking_parts import (
     absolute_uri,
     commit,
     file_name,
     first_line,
     is_dead,
+    is_number,
     process,
     provenance,
     read_json,
@@ -43,6 +47,9 @@ log = logging.getLogger(__name__)
 
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlartifacts", "unsent.json"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for chat programs
+NOTE, CORPORA, VIEW = "mlflow.note.content", "augrun.corpora", "augrun.view"
+METRICS_A_BATCH, PARAMS_A_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
+EXPERIMENT_TAG_LENGTH = 5000  # of servers before MLflow 3
 ARTIFACT_FILES = (
     *("results.json", "config.yaml", "record.json", "label_validity.json", "quality.json", "feature_means.json"),
     *("listen*.html", "report.html", "per_class.json", "confusion.json", "cost.json"),
@@ -114,10 +121,26 @@ class Recorder:
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 place = None if self.server else (self.output / ARTIFACTS / file_name(name)).as_uri()
-                return str(self.client.create_experiment(name, artifact_location=place, tags=KIND))
+                tags = {**KIND, NOTE: experiment_note(())}
+                return str(self.client.create_experiment(name, artifact_location=place, tags=tags))
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
+
+    def describe(self, names: Mapping[str, str]) -> None:
+        """Names a condition's corpus in the experiment's description, unless somebody wrote another one."""
+        experiment = self.experiment_id  # asked for outside the lock, which it takes itself
+        with self.lock("description"):
+            found = self.client.get_experiment(experiment)
+            there = [word for word in found.tags.get(CORPORA, "").split() if word]
+            now = sorted({*there, corpus_word(names)})
+            told = found.tags.get(NOTE)
+            if told and now == there:
+                return
+            if not told or told.strip() == experiment_note(there).strip():
+                text = short(experiment_note(now), EXPERIMENT_TAG_LENGTH)
+                self.client.set_experiment_tag(experiment, NOTE, text)
+            self.client.set_experiment_tag(experiment, CORPORA, " ".join(now))
 
     def lock(self, name: str) -> Any:
         """A lock between the processes that share an output root."""
@@ -208,9 +231,30 @@ class Recorder:
                 if found.data.tags.get("augrun.comparison") != folder.name:
                     # Its account of the samples' labels, by row, would take the place of the condition's own.
                     self.send_folder(found.info.run_id, folder, leaving=("label_validity.json",))
+                    self._tell_gains(found.info.run_id, of, folder)
                     self.client.set_tag(found.info.run_id, "augrun.comparison", folder.name)
                 return
         self._keep_for_later({"of": str(of), "folder": str(folder)})
+
+    def _tell_gains(self, run_id: str, of: Path, folder: Path) -> None:
+        """Adds to a condition's run by how much it is better than its baseline."""
+        import yaml
+
+        found = gains(folder)
+        self._offer_view(found)
+        when = int((folder / "tables" / "comparison.json").stat().st_mtime * 1000) if found else 0
+        self.log_metrics(run_id, when, gain_metrics(found))
+        if found and (of / "config.yaml").is_file():
+            results = json.loads((of / "results.json").read_text(encoding="utf-8"))
+            config = yaml.safe_load((of / "config.yaml").read_text(encoding="utf-8"))
+            self.client.set_tag(run_id, NOTE, short(note(results, config, found), TAG_LENGTH))
+
+    def _offer_view(self, found: Mapping[str, Mapping[str, float]]) -> None:
+        """Saves a view of the runs table, once: whoever deletes it does not get it back."""
+        if found and VIEW not in self.client.get_experiment(self.experiment_id).tags:
+            view = tracking_view.saved(found, int(time.time() * 1000))
+            self.client.set_experiment_tag(self.experiment_id, tracking_view.TAG, view)
+            self.client.set_experiment_tag(self.experiment_id, VIEW, "1")
 
     def comparison(self, name: str, fingerprint: str, folder: Path) -> None:
         """A run of its own for the comparison at the end of a sweep; a repeat adds none."""
@@ -220,9 +264,10 @@ class Recorder:
             tags = {"augrun.kind": "sweep", "augrun.fingerprint": fingerprint, **provenance(commit())}
             tags["augrun.process"] = process()
             tables = [folder / "tables" / f"{name}.md" for name in NOTE_TABLES]
-            tags["mlflow.note.content"] = "\n".join(t.read_text(encoding="utf-8") for t in tables if t.is_file())
+            tags[NOTE] = "\n".join(t.read_text(encoding="utf-8") for t in tables if t.is_file())
             unfinished = self.search(by(fingerprint, "sweep"))
             run_id = (unfinished[0] if unfinished else self.create(name, tags)).info.run_id
+            self.log_new_params(run_id, choices(folder))
             self.send_folder(run_id, folder)
             self.client.set_terminated(run_id, status="FINISHED")
             self.sent += 1
@@ -233,6 +278,30 @@ class Recorder:
         """A new run, RUNNING."""
         shortened = {key: short(value, TAG_LENGTH) for key, value in tags.items()}
         return self.client.create_run(self.experiment_id, run_name=name, tags=shortened)
+
+    def log_metrics(
+        self,
+        run_id: str,
+        when: int,
+        finals: Mapping[str, float | None],
+        points: Sequence[tuple[str, float, int]] = (),
+    ) -> None:
+        """Sends the points of curves (name, value, epoch) and final figures, those that are numbers."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, when, step) for name, value, step in points]
+        metrics += [Metric(name, float(value or 0), when, 0) for name, value in finals.items() if is_number(value)]
+        for at in range(0, len(metrics), METRICS_A_BATCH):
+            self.client.log_batch(run_id, metrics=metrics[at : at + METRICS_A_BATCH])
+
+    def log_new_params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Parameters cannot be changed: those that are there stay as they are."""
+        from mlflow.entities import Param
+
+        there = self.client.get_run(run_id).data.params
+        params = [Param(key, short(value, PARAM_LENGTH)) for key, value in values.items() if key not in there]
+        for at in range(0, len(params), PARAMS_A_BATCH):
+            self.client.log_batch(run_id, params=params[at : at + PARAMS_A_BATCH])
 
     def send_folder(self, run_id: str, folder: Path, leaving: Sequence[str] = ()) -> None:
         """Sends the files and folders that belong into MLflow, but some files; what was sent before is overwritten."""
@@ -260,66 +329,6 @@ class Recorder:
             )
         place = f"at {self.uri}" if self.settings.uri else "`augrun ui` shows them"
         return f"MLflow: experiment {self.settings.experiment}, {place}"
-
-
-def sync(folders: Iterable[Path], output: Path, uri: str | None = None) -> str:
-    """Sends every stored condition that MLflow lacks, and the comparisons that could not be sent.
-
-    Args:
-        folders: finished conditions in the store.
-        output: the output root.
-        uri: the server; None is the output root's own database.
-
-    Returns:
-        What was done, for the console.
-
-    Raises:
-        AugrunError: MLflow does not take them.
-    """
-    import yaml
-
-    recorders: dict[str, Recorder] = {}
-
-    def recorder_of(experiment: str) -> Recorder:
-        return recorders.setdefault(experiment, Recorder(Tracking(uri, experiment), output))
-
-    sent = there = 0
-    for folder in folders:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        names = results["condition"]
-        experiment = (config.get("tracking") or {}).get("experiment") or names["dataset"]
-        record = read_json(folder / "record.json")
-        title = record.get("title") or "/".join(names[key] for key in ("dataset", "generator", "policy", "classifier"))
-        recorder = recorder_of(experiment)
-        run = Run(recorder, results["fingerprint"], title, names, config)
-        run.commit = record.get("commit") or "unknown"
-        done = run.log_condition(folder)
-        if recorder.problem:
-            raise AugrunError(f"MLflow at {recorder.uri} does not take the runs ({recorder.problem}); try again later")
-        sent, there = sent + done, there + (not done)
-    compared = _send_comparisons(output, recorder_of)
-    return f"MLflow: {sent} conditions sent, {there} were there already; {compared} comparisons sent"
-
-
-def _send_comparisons(output: Path, recorder_of: Any) -> int:
-    """Sends what `_keep_for_later` noted; what fails again is noted again."""
-    kept = read_json(output / UNSENT)
-    if not kept:
-        return 0
-    (output / UNSENT).unlink()
-    sent = 0
-    for entry in kept:
-        recorder, folder = recorder_of(entry["experiment"]), Path(entry["folder"])
-        if not folder.is_dir():
-            continue  # removed from the store since
-        before = len(read_json(output / UNSENT))
-        if "of" in entry:
-            recorder.add_comparison(Path(entry["of"]), folder)
-        else:
-            recorder.comparison(entry["name"], entry["fingerprint"], folder)
-        sent += len(read_json(output / UNSENT)) == before
-    return sent
 
 
 def ui(output: Path, host: str = "127.0.0.1", port: int = 5000) -> int:

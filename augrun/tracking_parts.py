@@ -18,12 +18,6 @@ from urllib.parse import urlsplit
 
 from augrun.errors import RequestError
 
-#: What says so in words for each kind of data; nobody may take a stand-in for the real corpus.
-DATA = {
-    "standin": "a rendered **stand-in**, NOT the real corpus: these figures say nothing about it",
-    "published": "the published corpus",
-    "other": "a corpus that is not the published one",
-}
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -81,19 +75,6 @@ def curves(path: Path) -> list[tuple[str, float, int]]:
     for entry in json.loads(path.read_text(encoding="utf-8")):
         points += [(name, float(value), int(entry["epoch"])) for name, value in entry.items() if is_number(value)]
     return [point for point in points if point[0] != "epoch"]
-
-
-def note(results: Mapping[str, Any]) -> str:
-    """A condition's results in Markdown, for the run's page."""
-    condition, made = results["condition"], results.get("generated") or {}
-    lines = [f"Data: {DATA.get(condition.get('data'), 'of unknown origin')}. Scale: {condition.get('scale')}.", ""]
-    if made.get("clips"):
-        lines += [f"Generated: {made['clips']:g} clips, {made['seconds']:.0f} s per fold and trial.", ""]
-    lines += ["| metric | mean | std over trials | trials |", "| --- | --- | --- | --- |"]
-    for metric, values in results["summary"].items():
-        mean, std = ("–" if values[name] is None else f"{values[name]:.4f}" for name in ("mean", "std"))
-        lines.append(f"| {metric} | {mean} | {std} | {values['n']} |")
-    return "\n".join(lines)
 
 
 def process() -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augrun.tracking_parts import commit, curves, flatten, is_number, note, process, provenance, short
+from augrun.tracking_inputs import inputs, log_inputs
+from augrun.tracking_notes import note
+from augrun.tracking_parts import commit, curves, flatten, process, provenance, read_json, short
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from augrun.tracking import Recorder
 
-METRICS_A_BATCH, PARAMS_A_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
+TAG_LENGTH = 8000  # MLflow's limit
 
 
 def by(fingerprint: str, kind: str) -> str:
@@ -52,7 +54,13 @@ class Run:
                 return
             tags = self._tags("condition") | {"augrun.process": process()}
             self.id = self.recorder.create(self.title, tags).info.run_id
-            self._log_new_params(self.id, flatten(self.config))
+            self.recorder.log_new_params(self.id, self._params)
+            self.recorder.describe(self.names)
+
+    @property
+    def _params(self) -> dict[str, Any]:
+        """The choices by their plain names first, which MLflow's columns and comparisons are grouped by."""
+        return {**self.names, **flatten(self.config), **self.names}
 
     def _tags(self, kind: str) -> dict[str, str]:
         names = {f"augrun.{name}": str(value) for name, value in self.names.items()}
@@ -108,13 +116,13 @@ class Run:
         for entry in results["trials"]:
             fold, trial = str(entry["fold"]), str(entry["trial"])
             child = children.get((fold, trial)) or self._create_child(run_id, entry)
-            self._log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
+            self.recorder.log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
             finals = {f"test/{metric}": value for metric, value in entry["metrics"].items()}
             place = f"fold-{fold}-trial-{trial}.json"
             points = curves(folder / "curves" / place)
             trained = curves(folder / "curves" / f"generator-{place}")
             points += [(f"generator/{name}", value, epoch) for name, value, epoch in trained]
-            self._log_metrics(child, when, finals, points)
+            self.recorder.log_metrics(child, when, finals, points)
             self.client.set_terminated(child, status="FINISHED")
         beside = ("label_validity", "quality")
         summaries = {"test": results["summary"], **{what: results.get(what) or {} for what in beside}}
@@ -125,10 +133,11 @@ class Run:
             for name in ("mean", "std", "ci_low", "ci_high")
         }
         made = {f"generated/{name}": results.get("generated", {}).get(name) for name in ("clips", "seconds")}
-        self._log_metrics(run_id, when, summary | made, [])
-        self._log_new_params(run_id, flatten(self.config))
+        self.recorder.log_metrics(run_id, when, summary | made, [])
+        self.recorder.log_new_params(run_id, self._params)
+        log_inputs(self.client, run_id, inputs(read_json(folder / "record.json"), self.config))
         self.recorder.send_folder(run_id, folder)
-        self.client.set_tag(run_id, "mlflow.note.content", short(note(results), TAG_LENGTH))
+        self.client.set_tag(run_id, "mlflow.note.content", short(note(results, self.config), TAG_LENGTH))
         self.client.set_terminated(run_id, status="FINISHED")
         self.client.set_tag(run_id, "augrun.complete", "true")  # last: without it a repeat sends everything again
 
@@ -141,22 +150,3 @@ class Run:
             "augrun.process": process(),
         }
         return str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
-
-    def _log_metrics(
-        self, run_id: str, when: int, finals: Mapping[str, float | None], points: Sequence[tuple[str, float, int]]
-    ) -> None:
-        from mlflow.entities import Metric
-
-        metrics = [Metric(name, value, when, step) for name, value, step in points]
-        metrics += [Metric(name, float(value or 0), when, 0) for name, value in finals.items() if is_number(value)]
-        for at in range(0, len(metrics), METRICS_A_BATCH):
-            self.client.log_batch(run_id, metrics=metrics[at : at + METRICS_A_BATCH])
-
-    def _log_new_params(self, run_id: str, values: Mapping[str, Any]) -> None:
-        """Parameters cannot be changed: those that are there stay as they are."""
-        from mlflow.entities import Param
-
-        there = self.client.get_run(run_id).data.params
-        params = [Param(key, short(value, PARAM_LENGTH)) for key, value in values.items() if key not in there]
-        for at in range(0, len(params), PARAMS_A_BATCH):
-            self.client.log_batch(run_id, params=params[at : at + PARAMS_A_BATCH])

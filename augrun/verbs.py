@@ -277,12 +277,12 @@ def _collect(store: Any, keep_days: float | None, dry_run: bool, spare_hours: fl
 
 
 def _sync(store: Any, uri: str | None) -> int:
-    from augrun import tracking
+    from augrun import tracking_sync
 
     folders = [entry.folder for entry in store.entries() if entry.kind == "condition" and not entry.partial]
     if not folders:
         raise AugrunError(f"no finished conditions in {store.root}: nothing to send")
-    print(tracking.sync(folders, output_root(), uri))
+    print(tracking_sync.sync(folders, output_root(), uri))
     return 0
 
 

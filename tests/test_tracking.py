@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2
 
-from augrun import tracking
+from augrun import tracking, tracking_sync, tracking_view
 from augrun.errors import AugrunError, RequestError
 from augrun.tracking import Recorder, Tracking
+from augrun.tracking_inputs import inputs
+from augrun.tracking_notes import experiment_note, note
 from augrun.tracking_parts import absolute_uri, flatten, is_dead, process, short
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,7 +160,8 @@ def test_a_condition_is_a_parent_and_a_child_for_each_fold_and_trial(tmp_path: P
         "generated/clips": 12,
         "generated/seconds": 48,
     }
-    assert len(parent.data.params) == 2 + 4 + 1 + 150
+    assert len(parent.data.params) == 2 + 4 + 1 + 150 + len(NAMES)
+    assert NAMES.items() <= parent.data.params.items(), "columns of the runs table, by plain names"
     assert parent.data.params["generator.hidden"] == "[512, 512]"
     assert parent.data.params["dataset.root"] == "null"
     assert len(parent.data.params["note"]) == 6000
@@ -323,10 +330,10 @@ def test_a_server_that_is_down_stops_nothing_and_sync_sends_the_rest(tmp_path: P
     assert str(down.uri) in down.closing_line()
     assert "augrun store sync" in down.closing_line()
     with pytest.raises(AugrunError, match=r"does not take the runs .*try again later"):
-        tracking.sync([folder], output, down.uri)
+        tracking_sync.sync([folder], output, down.uri)
 
-    assert tracking.sync([folder], output) == "MLflow: 1 conditions sent, 0 were there already; 2 comparisons sent"
-    assert tracking.sync([folder], output) == "MLflow: 0 conditions sent, 1 were there already; 0 comparisons sent"
+    assert tracking_sync.sync([folder], output) == "MLflow: 1 conditions sent, 0 were there already; 2 comparisons sent"
+    assert tracking_sync.sync([folder], output) == "MLflow: 0 conditions sent, 1 were there already; 0 comparisons sent"
     (parent,), (sweep,) = runs(output, "condition"), runs(output, "sweep")
     assert parent.info.status == sweep.info.status == "FINISHED"
     assert parent.info.run_name == TITLE
@@ -341,7 +348,7 @@ def test_what_sync_sends_is_what_a_run_sends(tmp_path: Path, fresh_database: Pat
     for place in ("live", "synced"):
         with_database(tmp_path / place, fresh_database)
     record(tmp_path / "live", folder)
-    tracking.sync([folder], tmp_path / "synced")
+    tracking_sync.sync([folder], tmp_path / "synced")
     (live,), (synced,) = (runs(tmp_path / place, "condition") for place in ("live", "synced"))
     assert synced.info.run_name == "a title"
     assert synced.data.tags["augrun.commit"] == "c" * 40
@@ -355,12 +362,145 @@ def test_a_sweep_ends_with_one_comparison_run(tmp_path: Path, output: Path) -> N
     for suffix in ("md", "csv", "tex", "json"):
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         (folder / "tables" / f"comparison.{suffix}").write_text("| table |")
+    rows = [{"condition": NAMES | {"generator": name}} for name in ("none", "ddsp")]
+    (folder / "tables" / "comparison.json").write_text(json.dumps({"rows": rows}))
     for _ in range(2):
         recorder(output).comparison("godwin2021_table3a", "c0", folder)
     (run,) = runs(output, "sweep")
     assert (run.info.run_name, run.info.status) == ("godwin2021_table3a", "FINISHED")
     assert run.data.tags["mlflow.note.content"] == "| table |"
+    assert run.data.params == NAMES | {"generator": "none, ddsp"}
     assert artifacts(output, run.info.run_id) == [f"tables/comparison.{s}" for s in ("csv", "json", "md", "tex")]
+
+
+def compared(folder: Path, gain: float | None, of: Path | None = None) -> Path:
+    """A condition's comparison with its baseline, as the store holds it."""
+    told = {"difference": gain, "ci_low": -0.05, "ci_high": None, "p": None}
+    measured = {
+        "f1_val_macro": {"mean": 0.3, "difference": told},
+        "pr_auc_macro": {"mean": 0.5, "difference": None},
+        "undefined": {"mean": None},
+    }
+    plain = {name: {"mean": value} for name, value in (("f1_val_macro", 0.25), ("pr_auc_macro", 0.625))}
+    rows = [{"row": "baseline", "measured": plain}, {"row": "ddsp", "measured": measured}]
+    table = {"name": "comparison", "reference": "baseline", "rows": [row | {"condition": NAMES} for row in rows]}
+    (folder / "tables").mkdir(parents=True)
+    (folder / "tables" / "comparison.json").write_text(json.dumps(table))
+    if of is not None:
+        asked = {"settings": {"name": "comparison"}, "inputs": {"0/baseline": "b0", "1/ddsp": of.name}}
+        (folder / "stage.json").write_text(json.dumps({"content": asked, "finished": folder.name}))
+    return folder
+
+
+GAINS = {"gain/f1_val_macro": 0.05, "gain/f1_val_macro/ci_low": -0.05, "gain/pr_auc_macro": -0.125}
+
+
+def gained(output: Path) -> dict[str, float]:
+    (parent,) = runs(output, "condition")
+    return {name: value for name, value in parent.data.metrics.items() if name.startswith("gain")}
+
+
+def test_gains_are_metrics_and_stand_in_the_description_and_in_a_saved_view(tmp_path: Path, output: Path) -> None:
+    folder = condition(tmp_path / "store")
+    record(output, folder)
+    assert gained(output) == {}
+    comparison = compared(tmp_path / "one", 0.05)
+    for _ in range(2):
+        recorder(output).add_comparison(folder, comparison)
+    assert gained(output) == GAINS
+    (parent,) = runs(output, "condition")
+    assert len(client(output).get_metric_history(parent.info.run_id, "gain/pr_auc_macro")) == 1
+    told = parent.data.tags["mlflow.note.content"]
+    assert "| f1_val_macro | 0.3000 | 0.0700 | 2 | +0.0500 | – | – |" in told
+    assert (
+        "The classifier `net`, trained on recordings of `jamendo_mood` and on samples of the generator `ddsp`" in told
+    )
+    its = client(output)
+    place = its.get_experiment_by_name("jamendo_mood")
+    view = json.loads(place.tags[tracking_view.TAG])
+    state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+    assert view["name"] == tracking_view.NAME and view["name"] in place.tags["mlflow.note.content"]
+    assert {"params.`generator`", "metrics.`gain/f1_val_macro`"} <= set(state["selectedColumns"])
+    its.set_experiment_tag(place.experiment_id, tracking_view.TAG, "")  # as a reader deletes it
+    recorder(output).add_comparison(folder, compared(tmp_path / "two", 0.0625))
+    assert its.get_experiment_by_name("jamendo_mood").tags.get(tracking_view.TAG, "") == ""
+    assert gained(output) == GAINS | {"gain/f1_val_macro": 0.0625}
+
+
+def test_sync_sends_gains_of_the_last_comparison(tmp_path: Path, output: Path) -> None:
+    folder = condition(tmp_path / "store" / "condition" / "f0")
+    for when, gain in ((1, 0.5), (3, 0.05), (2, 0.25)):
+        compared(tmp_path / "store" / "comparison" / str(when), gain, folder)
+    tracking_sync.sync([folder], output)
+    assert gained(output) == GAINS
+
+
+def test_corpora_are_inputs(tmp_path: Path, output: Path) -> None:
+    corpus = {"name": "jamendo", "digest": "d" * 64, "clips": 3, "data": "standin", "hours": 0.5, "classes": ["a"]}
+    target = corpus | {"name": "other", "data": "published"}
+    folder = condition(tmp_path / "store")
+    (folder / "record.json").write_text(json.dumps({"corpora": {"dataset": corpus, "target": target}}))
+    tracking_sync.sync([folder], output)
+    (parent,) = runs(output, "condition")
+    found = {one.tags[0].value: one.dataset for one in parent.inputs.dataset_inputs}
+    assert {context: dataset.name for context, dataset in found.items()} == {
+        "training": "jamendo (standin)",
+        "test": "other",
+    }
+    assert found["training"].digest == "d" * 36
+    assert json.loads(found["training"].source) == {"corpus": "jamendo", "data": "standin"}, "no folder of a machine's"
+    profile = {"data": "standin", "clips": 3, "hours": 0.5, "classes": ["a"]}
+    assert json.loads(found["training"].profile) == profile
+    (given,) = inputs({"corpora": {"dataset": corpus}}, {"dataset": {"root": "/corpora/mine"}})
+    assert json.loads(given.dataset.source)["uri"] == "/corpora/mine"
+    assert given.tags[0].value == "training and test"
+
+
+def test_a_server_without_inputs_gets_the_rest(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: MlflowClient, *args: Any, **kwargs: Any) -> None:
+        raise MlflowException("no such endpoint", error_code=databricks_pb2.ENDPOINT_NOT_FOUND)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", unknown)
+    folder = condition(tmp_path / "store")
+    corpus = {"name": "jamendo", "digest": "d" * 64, "clips": 3, "data": "standin"}
+    (folder / "record.json").write_text(json.dumps({"corpora": {"dataset": corpus}}))
+    record(output, folder)
+    assert runs(output, "condition")[0].info.status == "FINISHED"
+
+
+def test_an_experiment_says_which_corpora_it_holds_unless_somebody_wrote_otherwise(output: Path) -> None:
+    def note() -> str:
+        return str(client(output).get_experiment_by_name("jamendo_mood").tags["mlflow.note.content"])
+
+    recorder(output).prepare()
+    assert note() == experiment_note(())
+    for name, data in (("iemocap", "published"), ("jamendo_mood", "standin")):
+        recorder(output).describe(NAMES | {"dataset": name, "data": data})
+    assert "- `iemocap`: the published corpus\n- `jamendo_mood`: a rendered **stand-in**" in note()
+    assert "**Some of it on stand-ins, not on real corpora.**" in note().splitlines()[0]
+    assert len(note()) < 5000
+    its = client(output)
+    its.set_experiment_tag(its.get_experiment_by_name("jamendo_mood").experiment_id, "mlflow.note.content", "mine")
+    recorder(output).describe(NAMES | {"dataset": "feel"})
+    assert note() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("names", "composition", "said"),
+    [
+        ({"generator": "none", "policy": "none"}, "recorded", "recordings of `jamendo_mood` alone: the baseline"),
+        ({"generator": "none", "policy": "undersample"}, "both", "alone, as `undersample` leaves them."),
+        ({}, "synthetic", "trained on samples of the generator `ddsp`, as many as `equal_duration` wants, and on no"),
+        ({}, "recorded", "trained on recordings of `jamendo_mood` alone."),
+    ],
+)
+def test_a_description_says_what_a_condition_is(
+    tmp_path: Path, names: dict[str, str], composition: str, said: str
+) -> None:
+    results = json.loads((condition(tmp_path / "store") / "results.json").read_text())
+    text = note(results | {"condition": NAMES | names}, {"policy": {"composition": composition}})
+    assert said in text
+    assert "Protocol `official` (2 folds, 2 trials), representation `logmel_jamendo`." in text
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

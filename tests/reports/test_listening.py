@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 
 from augrun.reports import embedding, figures, levels, listening, page
 from augrun.reports.listening import Heard
+from tests import browser
 from tests.reports.sounds import loudest_hz, noise, tone
 
 NOTE = "Data: a rendered STAND-IN, not the real corpus. Scale: demo."
@@ -296,17 +296,9 @@ def test_a_note_is_never_cut_by_the_edge_of_a_picture(tmp_path: Path, monkeypatc
 
 
 def test_a_browser_plays_it(tmp_path: Path) -> None:
-    """Needs Chromium and Python's playwright, which nothing else here does."""
-    driver = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium here")
     written(tmp_path, {"ddsp": [one(tmp_path)], "copy": [one(tmp_path)]})
     wrong: list[str] = []
-    with driver.sync_playwright() as play:
-        chromium = play.chromium.launch(
-            executable_path=browser, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
+    with browser.chromium() as chromium:
         shown = chromium.new_page(viewport={"width": 390, "height": 844})
         shown.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         shown.on("pageerror", lambda error: wrong.append(str(error)))
@@ -315,7 +307,6 @@ def test_a_browser_plays_it(tmp_path: Path) -> None:
         seconds = shown.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
         widths = shown.evaluate("[...document.images].map(i => i.naturalWidth)")
         across = shown.evaluate("document.documentElement.scrollWidth")
-        chromium.close()
     assert wrong == []
     assert seconds == pytest.approx([0.5, 1.25] * 2, abs=0.001)
     assert widths == [33, 80] * 2
