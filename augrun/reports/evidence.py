@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from augrun.evaluation.predicted import Predicted
-from augrun.evaluation.significance import LEAST_TRIALS, compare, holm
+from augrun.evaluation.significance import LEAST_TRIALS, Difference, compare, holm
 from augrun.reports.tables import NOTHING, Row, Table, number, shown_p, signed, told
 
 #: What is said of the models as they are, which tells nothing of a second run.
@@ -51,21 +52,9 @@ def weigh(table: Table, sources: Mapping[str, Mapping[str, Sequence[Path]]], set
         with `p_corrected`) and, as `p`, the corrected one. Footnotes say what was done, and why some rows have none.
     """
     metrics = {column: table.metric or column for column in table.columns}
-    names = list(dict.fromkeys(metrics.values()))
-    kept: dict[tuple[Path, ...], Predicted] = {}
-
-    def predicted(folders: Sequence[Path]) -> Predicted | None:
-        key = tuple(folders)
-        if key not in kept:
-            try:
-                parts = {str(place): Predicted.load(folder, names) for place, folder in enumerate(key)}
-            except (OSError, KeyError):  # results without predictions, such as those fetched from elsewhere
-                return None
-            kept[key] = Predicted.joined(parts) if len(parts) > 1 else parts["0"]
-        return kept[key]
-
-    known: dict[tuple[tuple[Path, ...], tuple[Path, ...]], dict[str, Any]] = {}
+    pairs = _Pairs(list(dict.fromkeys(metrics.values())), settings)
     found: dict[str, dict[str, dict[str, Any]]] = {}
+    lacking: list[tuple[str, str]] = []
     for row in table.rows:
         reference = table.reference_of(row)
         for column in table.columns if reference is not None else ():
@@ -73,20 +62,53 @@ def weigh(table: Table, sources: Mapping[str, Mapping[str, Sequence[Path]]], set
             both = [sources.get(one.name, {}).get(column, ()) for one in (row, reference)]
             if not all(both):
                 continue
-            pair = (tuple(both[0]), tuple(both[1]))
-            if pair not in known:
-                mine, its = (predicted(folders) for folders in pair)
-                known[pair] = {} if mine is None or its is None else _judged(mine, its, settings)
-            if metrics[column] in known[pair]:
-                found.setdefault(row.name, {})[column] = known[pair][metrics[column]].plain()
-    return _with(table, found, settings)
+            try:
+                judged = pairs.judged(*both)
+            except ValueError as problem:
+                lacking.append((row.name, f"no interval of the difference and no p: {problem}."))
+                continue
+            if metrics[column] in judged:
+                found.setdefault(row.name, {})[column] = judged[metrics[column]].plain()
+    return _with(table, found, told(dict.fromkeys(lacking)))
 
 
-def _judged(mine: Predicted, its: Predicted, settings: Settings) -> dict[str, Any]:
-    return compare(mine, its, settings.confidence, settings.resamples, workers=settings.workers)
+class _Pairs:
+    """Conditions beside their references; what is read or weighed once is kept."""
+
+    def __init__(self, names: list[str], settings: Settings) -> None:
+        self.names, self.settings = names, settings
+        self._read: dict[tuple[Path, ...], Predicted | None] = {}
+        self._judged: dict[tuple[tuple[Path, ...], ...], dict[str, Difference]] = {}
+
+    def judged(self, mine: Sequence[Path], its: Sequence[Path]) -> dict[str, Difference]:
+        """The differences of two conditions (or of two means over conditions), by metric.
+
+        Raises:
+            ValueError: they cannot be compared clip by clip; says why.
+        """
+        key = (tuple(mine), tuple(its))
+        if key not in self._judged:
+            ours, theirs = (self._predicted(folders) for folders in key)
+            if ours is None or theirs is None:
+                raise ValueError("the scores of its test clips, or of its reference's, are not at hand")
+            settings = self.settings
+            self._judged[key] = compare(ours, theirs, settings.confidence, settings.resamples, workers=settings.workers)
+        if not self._judged[key]:
+            raise ValueError("it was not tested on the same clips as its reference, trial by trial")
+        return self._judged[key]
+
+    def _predicted(self, folders: tuple[Path, ...]) -> Predicted | None:
+        """The predictions; None where they are not at hand, as of results that were fetched without them."""
+        if folders not in self._read:
+            try:
+                parts = {str(place): Predicted.load(folder, self.names) for place, folder in enumerate(folders)}
+                self._read[folders] = Predicted.joined(parts) if len(parts) > 1 else parts["0"]
+            except (OSError, KeyError, ValueError, BadZipFile):
+                self._read[folders] = None
+        return self._read[folders]
 
 
-def _with(table: Table, found: Mapping[str, Mapping[str, dict[str, Any]]], settings: Settings) -> Table:
+def _with(table: Table, found: Mapping[str, Mapping[str, dict[str, Any]]], lacking: Sequence[str]) -> Table:
     """The table with these differences, p corrected column by column, and the footnotes."""
     corrected = {
         column: holm({row: columns[column]["p"] for row, columns in found.items() if column in columns})
@@ -99,10 +121,10 @@ def _with(table: Table, found: Mapping[str, Mapping[str, dict[str, Any]]], setti
             p = corrected[column][row.name]
             measured[column] |= {"difference": {**difference, "p_corrected": p}, "p": p}
         rows.append(replace(row, measured=measured))
-    return replace(table, rows=tuple(rows), footnotes=(*table.footnotes, *_footnotes(found, settings)))
+    return replace(table, rows=tuple(rows), footnotes=(*table.footnotes, *_footnotes(found), *lacking))
 
 
-def _footnotes(found: Mapping[str, Mapping[str, dict[str, Any]]], settings: Settings) -> list[str]:
+def _footnotes(found: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
     """What p means here, and which rows have none."""
     all_ = [(row, values) for row, columns in found.items() for values in columns.values()]
     if not all_:

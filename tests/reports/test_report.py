@@ -131,7 +131,10 @@ def test_results_without_predictions_have_no_p(tmp_path: Path) -> None:
     for file in (tmp_path / "good" / "predictions").iterdir():
         file.unlink()
     comparison.write(tmp_path / "out", "sweep", rows, settings=Settings(resamples=0))
-    row = json.loads((tmp_path / "out" / "tables" / "comparison.json").read_text())["rows"][1]
+    table = json.loads((tmp_path / "out" / "tables" / "comparison.json").read_text())
+    said = "good: no interval of the difference and no p: the scores of its test clips, or of its reference's, are not"
+    assert any(note.startswith(said) for note in table["footnotes"])
+    row = table["rows"][1]
     assert row["measured"]["uar"]["p"] is None and "difference" not in row["measured"]["uar"]
 
 
