@@ -104,8 +104,14 @@ def _means(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str
     """Each metric's means by run."""
     means: dict[str, dict[str, Any]] = {}
     for which, results in (("recorded", old), ("reproduced", new)):
-        judged = {f"label_validity/{name}": values for name, values in (results.get("label_validity") or {}).items()}
-        for name, values in {**results["summary"], **judged}.items():
+        further = {
+            f"{what}/{name}": values
+            for what in ("label_validity", "quality")
+            for name, values in (results.get(what) or {}).items()
+        }
+        made = results.get("generated") or {}
+        further |= {f"generated/{name}": {"mean": made[name]} for name in ("clips", "seconds") if name in made}
+        for name, values in {**results["summary"], **further}.items():
             if isinstance(values, Mapping) and "mean" in values:
                 means.setdefault(name, {})[which] = values["mean"]
     return means

@@ -1,6 +1,6 @@
 """What is run beside every generator with `controls=true`: rows of a sweep, or of a published table.
 
-oracle      the most that perfect samples could give
+oracle      what as many further recordings would give, the mark for perfect samples
 copy        what mere repetition gives
 noise       what material without labels gives
 shuffled    whether labels matter

@@ -292,5 +292,8 @@ def run_config(config: DictConfig) -> Path:
     plain, told = resolve(config), HydraConfig.get()
     swept = told.mode == RunMode.MULTIRUN
     check(plain, swept=swept)
-    plain.pop(schema.TABLE, None)
-    return run(plain, shlex.join(["augrun", *told.overrides.task]), swept)
+    tabled = plain.pop(schema.TABLE, None) is not None
+    folders = [source.path for source in told.runtime.config_sources if source.provider == "command-line"]
+    words = [word for folder in folders for word in ("--config-dir", folder)]
+    # A row of a published table is no run of its own: its experiment would be refused.
+    return run(plain, None if tabled else shlex.join(["augrun", *words, *told.overrides.task]), swept)

@@ -30,9 +30,10 @@ one, trained on recordings alone.
 **How to read it**
 
 - *Chart view*, section `gain`: one bar a condition. `gain/<metric>` is the difference of the metric on the test part
-  from the baseline's; above 0, training on the samples helped.
+  from the baseline's; above 0 it was higher. Whether by more than noise, its interval says.
 - *Table*: columns `dataset`, `generator`, `policy`, `classifier`, `gain/<metric>`, and `gain/<metric>/ci_low`,
-  `/ci_high`, `/p`: an interval that holds 0 shows nothing. No interval, no p: too few trials or speakers.
+  `/ci_high`, `/p`: an interval that holds 0 shows no gain and no loss. `p` is this condition's alone; a sweep's
+  table corrects it over rows. No interval, no p: too few trials or speakers.
 - *Compare*: select runs; the parallel coordinates take `dataset`, `generator` and `gain/<metric>`.
 - Filter: ``tags.`augrun.kind` = 'condition'`` shows conditions alone, ``params.dataset = '…'`` those on one corpus.
 

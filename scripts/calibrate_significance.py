@@ -9,7 +9,7 @@ population of 20 times as many clusters over many trainings.
 
 Printed for each number of trials and each noise: how often p < 0.05 without an effect (5 % is meant, 3 to 8 % passes)
 and how often the 95 % interval holds the true effect (95 % is meant, 92 to 98 % passes), the smallest and the largest
-over the metrics; and the same rejections of the test for `these trained models only`, which knows of no noise.
+over the metrics; and how often the effect is found.
 
     python scripts/calibrate_significance.py                 # the whole table
     python scripts/calibrate_significance.py --trials 3 --noise 1 --experiments 500

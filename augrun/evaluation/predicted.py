@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,10 +35,21 @@ class Predicted:
     Args:
         cells: by fold and trial.
         names: the metrics to compare; those that cannot be weighted (`augrun.evaluation.weighted`) are left out.
+        dataset: what the clips are of.
+        trained_once: whether all trials share a generator that was trained once a fold.
+        seeded: for each fold, what says by which seeds it was trained; by default its name.
     """
 
-    def __init__(self, cells: Mapping[tuple[str, int], Cell], names: Sequence[str]) -> None:
-        self.cells = dict(cells)
+    def __init__(
+        self,
+        cells: Mapping[tuple[str, int], Cell],
+        names: Sequence[str],
+        dataset: str = "",
+        trained_once: bool = False,
+        seeded: Mapping[str, str] | None = None,
+    ) -> None:
+        self.cells, self.dataset, self.trained_once = dict(cells), dataset, trained_once
+        self.seeded = dict(seeded or {fold: fold for fold, _ in cells})
         decided = all(cell.table.decisions is not None for cell in cells.values())
         self.names = [name for name in names if name in NAMES and (decided or not name.startswith("f1_val"))]
 
@@ -54,18 +65,25 @@ class Predicted:
             (str(entry["fold"]), int(entry["trial"])): _cell(folder / entry["predictions"], results["multilabel"])
             for entry in results["trials"]
         }
-        return Predicted(cells, names)
+        once = bool(results.get("trained_once"))
+        return Predicted(cells, names, str((results.get("condition") or {}).get("dataset", "")), once)
 
     @staticmethod
     def joined(parts: Mapping[str, Predicted]) -> Predicted:
-        """Several conditions as one whose folds are all of theirs, as a mean over a table's columns has them."""
+        """Several conditions as one whose folds are all of theirs, as a mean over a table's columns has them.
+
+        The same fold of two conditions has the same seeds, so that what training makes of it is no two pieces of news.
+        Clusters of two corpora are different ones, whatever they are called.
+        """
         cells = {
-            (f"{column}/{fold}", trial): cell
+            (f"{column}/{fold}", trial): replace(cell, clusters=np.char.add(f"{part.dataset}/", cell.clusters))
             for column, part in parts.items()
             for (fold, trial), cell in part.cells.items()
         }
         first = next(iter(parts.values()))
-        return Predicted(cells, [name for name in first.names if all(name in part.names for part in parts.values())])
+        names = [name for name in first.names if all(name in part.names for part in parts.values())]
+        seeded = {f"{column}/{fold}": fold for column, part in parts.items() for fold in part.folds}
+        return Predicted(cells, names, first.dataset, any(part.trained_once for part in parts.values()), seeded)
 
     @property
     def folds(self) -> list[str]:

@@ -153,7 +153,7 @@ def measure(
         `precision`, `recall`, `density`, `coverage` (`prdc`); `nearest`, the median distance to the nearest train
         clip of any class; `nearest_ratio`, that over the test clips'; `copied`, the share that lies nearer to a train
         clip than `COPIED` of all test clips do. Honest samples have that share as well, or with n test clips about
-        1 / (n + 1) where that is more, copies 1; samples that hold what primed them are partly copies.
+        1 / (n + 1) where that is more, copies of whole clips 1; an excerpt of a clip lies elsewhere and is not found.
     """
     distances, recorded = nearest(made, train[0]), nearest(test[0], train[0])
     near = float(np.quantile(recorded, COPIED)) if len(recorded) else math.nan
@@ -194,7 +194,8 @@ def _of_class(
         **prdc(train, clips, k),
         "nearest": median,
         "nearest_ratio": median / usual if usual > 0 else math.nan,
-        "copied": float((distances < near).mean()) if len(distances) and math.isfinite(near) else math.nan,
+        # Where test clips lie on train clips, nearness says nothing.
+        "copied": float((distances < near).mean()) if len(distances) and near > 0 else math.nan,
     }
 
 
@@ -215,8 +216,8 @@ def account(
     Returns:
         `classes`; `k` and `dimensions`; `per_class`: its `COUNTS` and measures, each the mean over trials of the mean
         over folds; `frechet_trials` and `frechet_recorded_trials`, shape (trials, classes); `summary`: mean, spread and
-        interval over trials of each measure and each `<measure>_recorded`, both macro, over the classes that have
-        samples; `notes`: what a reader must know.
+        interval over trials of each measure and each `<measure>_recorded`, both over the classes that have samples
+        (mean, of Fréchet distances median); `notes`: what a reader must know.
     """
     every = (*MEASURES, *(f"{name}_recorded" for name in MEASURES))
     values = {name: _by_trial(cells, name) for name in (*COUNTS, *every)}
@@ -247,9 +248,13 @@ def _by_trial(cells: Sequence[tuple[str, int, Mapping[str, Any]]], name: str) ->
 
 
 def _macro(classes: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """The mean over the classes that have samples, of what is defined."""
+    """The mean over the classes that have samples, of what is defined; of Fréchet distances the median.
+
+    One clip far away makes the distance of its class larger than all others together.
+    """
     known = [of[name] for of in classes if of["samples"] and of[name] is not None]
-    return float(np.mean(known)) if known else None
+    middle = np.median if name.startswith("frechet") else np.mean
+    return float(middle(known)) if known else None
 
 
 def _notes(per_class: Mapping[str, Mapping[str, Any]], k: int, dimensions: int) -> list[str]:
@@ -257,8 +262,10 @@ def _notes(per_class: Mapping[str, Mapping[str, Any]], k: int, dimensions: int) 
     made = {name: of for name, of in per_class.items() if of["samples"]}
     counted = [np.median([of[name] for of in made.values()]) for name in ("train_clips", "test_clips", "samples")]
     notes = [
-        "Few clips make a Fréchet distance larger. Clips a class: about {:,.0f} train, {:,.0f} test, {:,.0f} "
-        "generated; {:,} dimensions.".format(*counted, dimensions)
+        "Few clips make a Fréchet distance larger and coverage smaller: samples and test clips compare where they are "
+        "as many. Clips a class: about {:,.0f} train, {:,.0f} test, {:,.0f} generated; {:,} dimensions.".format(
+            *counted, dimensions
+        )
     ]
     small = [name for name, of in made.items() if min(of["k"], of["k_recorded"]) < k]
     if small:

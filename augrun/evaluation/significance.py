@@ -2,17 +2,19 @@
 
 Two questions, never one for the other:
 
-**Would training anew on clips of the same kind show it again?** The difference is of two means over trials t and folds
-f. Two things make it vary. Training: another seed gives another metric. Seeds differ by trial and fold, so each fold's
-variance over trials of either condition is an estimate of its own, and V_train = sum over folds and conditions of
-var_t / (F² T); that a condition and its reference may share a seed is not counted on. Test clips: other clusters
-(artists, speakers) would give other metrics. What each cluster adds to a condition's metric, u[t, g],
-is known (`Weighted.shares`), and what different trainings have of it in common is the clips' own: V_clips = sum over
-clusters of what the products u[t, g] u[t', g] of different trainings are on average, the two conditions' with a plus,
-those between them with a minus; what trainings have not in common is in V_train already. That is the analysis of
-Obuchowski and Rockette 1995 for readers and cases, with trainings as readers and clusters as cases. The degrees of
-freedom of V_train + V_clips are Satterthwaite's 1946, as Hillis 2007 has them for that analysis. Student's t then gives
-the interval and p. With fewer than `LEAST_TRIALS` trials there is an interval but no p.
+**Would training anew on these train clips, tested on other clips of the same kind, show it again?** The difference is
+of two means over trials t and folds f. Two things make it vary. Training: another seed gives another metric. Seeds
+differ by trial and fold, so each fold's variance over trials of either condition is an estimate of its own, and
+V_train = sum over folds and conditions of var_t / (F² T); that a condition and its reference may share a seed is not
+counted on. Test clips: other clusters (artists, speakers) would give other metrics. What each cluster adds to a
+condition's metric, u[t, g], is known (`Weighted.shares`), and what different trainings have of it in common is the
+clips' own: V_clips = sum over clusters of what the products u[t, g] u[t', g] of different trainings are on average,
+the two conditions' with a plus, those between them with a minus; what trainings have not in common is in V_train
+already. That is the analysis of Obuchowski and Rockette 1995 for readers and cases, with trainings as readers and
+clusters as cases. The degrees of freedom of V_train + V_clips are Satterthwaite's 1946, as Hillis 2007 has them for
+that analysis. Student's t then gives the interval and p. With fewer than `LEAST_TRIALS` trials there is an interval
+but no p; nor is there one where all trials share a generator, whose training may have been lucky. What another draw
+of train and validation clips would change is not known to either.
 
 **Would other test clips of the same kind, given to these very models, show it again?** (`these trained models only`.)
 The paired bootstrap over clusters (percentile interval; Efron and Tibshirani 1993) and the paired permutation test
@@ -54,6 +56,9 @@ TOO_FEW_TRIALS = {
     2: "two trials cannot decide",
 }
 
+#: Why there is no p where trials share a generator.
+ONE_GENERATOR = "all trials share one generator a fold, so that the noise of its training is not known"
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -65,12 +70,14 @@ class Difference:
         ci_high: its upper end.
         p: two-sided, of no difference; None where it cannot be had.
         df: degrees of freedom of the interval.
-        detectable: the smallest true difference that so many clips and trials would have shown four times in five.
+        detectable: the smallest true difference that so many clips and trials would have shown four times in five;
+            None without a p.
         fixed_low: for these trained models only, the bootstrap interval's lower end; None with few clusters.
         fixed_high: its upper end.
         fixed_p: for these trained models only, of the permutation test.
         trials: how many both have.
         clusters: of test clips.
+        folds: where these are the units that vary, and not clusters, how many there are; else None.
         why: why there is no p, and perhaps no interval; empty where there is one.
     """
 
@@ -85,6 +92,7 @@ class Difference:
     fixed_p: float | None = None
     trials: int = 0
     clusters: int = 0
+    folds: int | None = None
     why: str = ""
 
     def plain(self) -> dict[str, Any]:
@@ -151,14 +159,22 @@ class _World:
         low, high, fixed_p = fixed
         defined = bool(np.isfinite(self.differences[:, :, place]).all())
         few = self._few_units()
-        why = (few or TOO_FEW_TRIALS.get(len(self.trials), "")) if defined else "some folds have no class to measure"
+        why = (few or self._unknown_noise()) if defined else "some folds have no class to measure"
         known: dict[str, Any] = {"fixed_low": low, "fixed_high": high, "fixed_p": fixed_p} if defined else {}
         known |= {"trials": len(self.trials), "clusters": self.strata.clusters, "why": why}
+        known |= {"folds": len(self.strata.units)} if self.strata.by_fold else {}
         mean = float(self.differences[:, :, place].mean()) if defined else None
         found = self._variance(place) if defined and not few else None
         if found is not None and mean is not None:
             known |= student(mean, *found, confidence)
-        return Difference(mean, **(known | {"p": None} if why else known))
+        return Difference(mean, **(known | {"p": None, "detectable": None} if why else known))
+
+    def _unknown_noise(self) -> str:
+        """Why the noise of training is known too badly for a p; empty where it is not."""
+        if len(self.trials) in TOO_FEW_TRIALS:
+            return TOO_FEW_TRIALS[len(self.trials)]
+        # Between folds, each with a generator of its own, its noise shows; between trials that share one it does not.
+        return ONE_GENERATOR if not self.strata.by_fold and any(one.trained_once for one in self.both) else ""
 
     def _few_units(self) -> str:
         """Why the test clips are too few for an interval; empty where they are not."""
@@ -170,12 +186,16 @@ class _World:
 
     def _variance(self, place: int) -> tuple[float, float] | None:
         """Of the difference, and its degrees of freedom; None where the noise of training cannot be known."""
+        if len(self.trials) < 2:
+            return None
         if self.strata.by_fold:
             units = self._by_unit()[:, place]
             return float(units.var(ddof=1)) / len(units), len(units) - 1.0
-        if len(self.trials) < 2:
-            return None
-        found = combine([one[:, :, place] for one in self.values], self._shares(place), self.strata.groups)
+        # Folds that were trained by the same seeds are one: the mean over a table's columns.
+        seeds = [self.both[0].seeded[fold] for fold in self.folds]
+        alike = [[at for at, seed in enumerate(seeds) if seed == one] for one in dict.fromkeys(seeds)]
+        values = [np.stack([one[:, at, place].mean(1) for at in alike], axis=1) for one in self.values]
+        found = combine(values, self._shares(place), self.strata.groups)
         return found if np.isfinite(found[0]) else None
 
     def _by_unit(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Recorded clips that nothing was trained on, posing as generated: what perfect samples would give.
+"""Recorded clips that nothing was trained on, posing as generated: what as many further recordings would give.
 
 A control: the most that samples of this amount could give, be they as good as recordings, and of sounds that are not in
 the train part. Beside it a generator's own gain reads as a share of what could be had.
@@ -23,4 +23,4 @@ class Oracle(Copy):
 
     def notes(self) -> list[str]:
         """Says that nothing was generated."""
-        return ["no generator: recorded clips that were kept out of training (the reserve), with their own classes"]
+        return ["no generator: recorded clips kept out of training (the reserve), each with the class it was drawn for"]

@@ -13,7 +13,14 @@ from typing import Any
 from zipfile import BadZipFile
 
 from augrun.evaluation.predicted import Predicted
-from augrun.evaluation.significance import LEAST_TRIALS, Difference, compare, holm
+from augrun.evaluation.significance import (
+    LEAST_TRIALS,
+    ONE_GENERATOR,
+    TOO_FEW_TRIALS,
+    Difference,
+    compare,
+    holm,
+)
 from augrun.reports.tables import NOTHING, Row, Table, number, shown_p, signed, told
 
 #: What is said of the models as they are, which tells nothing of a second run.
@@ -132,18 +139,24 @@ def _footnotes(found: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
     notes = []
     with_p = [values for _, values in all_ if values["p"] is not None]
     if with_p:
-        trials, clusters = (_range(values[key] for values in with_p) for key in ("trials", "clusters"))
+        trials = _range(values["trials"] for values in with_p)
+        units = [(v["folds"] or v["clusters"], "folds" if v["folds"] else "clusters") for v in with_p]
+        clips = " or ".join(
+            f"{_range(n for n, w in units if w == what)} {what}" for what in dict.fromkeys(w for _, w in units)
+        )
         rows = sum(any(values["p"] is not None for values in columns.values()) for columns in found.values())
         over = f", corrected over {rows} rows (Holm)" if rows > 1 else ""
         notes.append(
             f"p: two-sided, of no difference from the reference{over}; the noise of training ({trials} trials) and the "
-            f"choice of test clips ({clusters} clusters) are both in it."
+            f"choice of test clips ({clips}) are both in it. Intervals are of each row alone."
         )
     lacking = {True: "no interval of the difference and no p", False: "no p"}
     reasons = [(row, f"{lacking[v['ci_low'] is None]}: {v['why']}.") for row, v in all_ if v["why"]]
     notes += told(dict.fromkeys(reasons))
-    if any(values["why"] and values["trials"] < LEAST_TRIALS for _, values in all_):
+    if any(values["why"] in TOO_FEW_TRIALS.values() for _, values in all_):
         notes.append(f"trials.count={LEAST_TRIALS} or more gives p.")
+    if any(values["why"] == ONE_GENERATOR for _, values in all_):
+        notes.append("trials.reseed_generator=true trains a generator for each trial, and gives p.")
     return notes
 
 
@@ -155,7 +168,15 @@ def _range(values: Any) -> str:
 def differences(table: Table, name: str, settings: Settings) -> Table | None:
     """Each row's and metric's difference in full, as a table of its own; None where there is none."""
     level = f"{100 * settings.confidence:g} % interval"
-    columns = ("difference", level, "p", "p corrected", "could have shown", f"{FIXED}: {level}", f"{FIXED}: p")
+    columns = (
+        "difference",
+        level,
+        "p uncorrected",
+        "p corrected",
+        "could have shown",
+        f"{FIXED}: {level}",
+        f"{FIXED}: p",
+    )
     rows = []
     for column in table.columns:
         for row in table.rows:

@@ -37,7 +37,8 @@ MEANING = (
     "that it was trained on. Precision: the share of samples that lie among recordings; recall: of recordings among "
     "samples. Density: how many recordings a sample lies near; coverage: the share of recordings with a sample near. "
     "Nearest distance ratio: how far the nearest recording is, over the same of test clips; copied: the share of "
-    "samples that are nearer to one than all but 1 % of test clips are."
+    "samples that are nearer to one than all but 1 % of test clips are: copies of whole clips, while excerpts are not "
+    "found. Fréchet distance: the median over classes."
 )
 
 

@@ -131,7 +131,8 @@ class Page:
             return ""
         told = (
             f"<p>Differences from the reference with their {100 * self.confidence:g} % intervals, the noise of "
-            f"training and the choice of test clips in both. Filled: p below {level:.2g}, corrected over rows.</p>"
+            f"training and the choice of test clips in both, each row alone. Filled: p below {level:.2g} after the "
+            "correction over rows; where there is no p, nothing is filled.</p>"
         )
         full = "" if self.differences is None else html_table.fragment(self.differences, caption=False, notes=False)
         notes = "" if self.differences is None else html_table.listed(self.differences.footnotes[-2:])
@@ -225,7 +226,8 @@ class Page:
         note = f" GPU: {', '.join(sorted(gpus))}." if gpus else ""
         return (
             "<p>Time of each condition's own stages when they were done, whoever asked for them first; what all share "
-            f"(the features of recordings) is left out. Memory is that of the process.{escape(note)}</p>"
+            "(features and embeddings of recordings) is left out, and so is what a killed attempt took. Memory is that "
+            f"of the process.{escape(note)}</p>"
             '<div class="wide" tabindex="0" role="region" aria-label="Cost"><table><thead><tr><th></th>'
             f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         )
@@ -236,7 +238,9 @@ class Page:
         for one in self.conditions:
             about = one.read("record.json") or {}
             commands = [about["command"]] if about.get("command") else []
-            commands.append(f"augrun reproduce {Path(*one.folder.parts[-3:]) / 'results.json'}")
+            within = one.folder.parts[-3:]  # of the output folder, where the store is at its usual place
+            place = Path(*within) if within[:1] == ("store",) else one.folder
+            commands.append(f"augrun reproduce {place / 'results.json'}")
             told = [f"fingerprint {one.results['fingerprint']}", f"commit {about.get('commit', 'unknown')}"]
             seeds = sorted({entry["seed"] for entry in one.results["trials"]})
             config = one.folder / "config.yaml"
@@ -251,8 +255,9 @@ class Page:
                 f'<p class="faint">{escape("; ".join(told))}; {len(seeds)} seeds</p>{whole}'
             )
         return (
-            "<p>The first command is the one that made the results, the second runs a stored result again and says "
-            "whether each metric agrees (from the output folder; an MLflow run's id does as well).</p>" + "".join(rows)
+            "<p><code>augrun reproduce</code> runs a stored result again and says whether each metric agrees (from the "
+            "output folder; an MLflow run's id does as well). Above it, where it is known, the command that made the "
+            "results.</p>" + "".join(rows)
         )
 
     def _drawings(self) -> str:

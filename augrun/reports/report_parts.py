@@ -49,11 +49,9 @@ class Shown:
 
 
 def reference(one: Shown, others: Sequence[Shown]) -> Shown | None:
-    """What a condition is compared with: its baseline, else the first without a generator; None where there is none."""
-    its = [other for other in others if other.results["fingerprint"] == one.results.get("baseline")]
-    plain = [other for other in others if other.results["condition"].get("generator") == "none"]
-    found = next(iter(its or plain), None)
-    return None if found is one else found
+    """What a condition is compared with, its baseline; None where that is not there."""
+    found = [other for other in others if other.results["fingerprint"] == one.results.get("baseline")]
+    return None if not found or found[0] is one else found[0]
 
 
 def gains(dataset: str, classes: Sequence[str], reference: Shown, others: Sequence[Shown]) -> str:

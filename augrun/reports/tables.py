@@ -31,8 +31,8 @@ NOTHING = "–"
 
 #: What is said of rows whose trials share a generator.
 ONCE = (
-    "the generator was trained once a fold for all trials, so that the noise of its training is in no ±, interval or p "
-    "(trials.reseed_generator=true trains it anew)."
+    "the generator was trained once a fold for all trials, so that ± and intervals over trials do not hold the noise "
+    "of its training (trials.reseed_generator=true trains it anew)."
 )
 
 #: What a cell holds: of bare figures some are words, such as `Primed`.
@@ -186,6 +186,9 @@ class Table:
         reference = self.reference_of(row)
         if reference is None:
             return None
+        weighed = (row.measured[column].get("difference") or {}).get("difference")
+        if weighed is not None:  # of the trials that both have
+            return float(weighed)
         mine, its = row.measured[column]["mean"], reference.measured[column]["mean"]
         return None if mine is None or its is None else mine - its
 
@@ -320,7 +323,7 @@ def provenance(rows: Sequence[Row], results: Sequence[tuple[str, Mapping[str, An
     if trials == "1 trial":
         lines.append(f"1 trial, hence no spread over trials and no interval{mean_of}.")
     else:
-        lines.append(f"Mean ± standard deviation over {trials}, with Student's interval{mean_of}.")
+        lines.append(f"Mean ± standard deviation over {trials}, with Student's interval over them{mean_of}.")
         alike = [row for row, result in results if _repeats(result["trials"])]
         if alike:
             lines.append(f"Nothing is drawn in {', '.join(alike)}: all trials are one, and its ± 0 says nothing.")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from augrun.evaluation.predicted import Predicted, Strata
-from augrun.evaluation.significance import LEAST_CLUSTERS, combine, compare, holm, student
+from augrun.evaluation.significance import LEAST_CLUSTERS, ONE_GENERATOR, combine, compare, holm, student
 
 NAMES = ("war", "uar")
 
@@ -122,8 +122,9 @@ def test_few_trials_have_no_p(tmp_path: Path, trials: int, interval: bool, why: 
     found = compare(*pair(tmp_path, trials), resamples=100)["uar"]
     assert found.why == why and (found.p is None) == bool(why) and (found.ci_low is not None) == interval
     assert found.fixed_p is not None and found.trials == trials and found.clusters == 20
+    assert (found.detectable is None) == bool(why)
     if interval:
-        assert found.ci_low < found.difference < found.ci_high and found.detectable > 0
+        assert found.ci_low < found.difference < found.ci_high
 
 
 def test_few_clusters_have_no_p(tmp_path: Path) -> None:
@@ -141,6 +142,38 @@ def test_folds_of_one_cluster_are_the_units(tmp_path: Path) -> None:
     )
     wanted = stats.ttest_1samp(by_fold, 0)
     assert found.p == pytest.approx(wanted.pvalue) and found.df == 4 and found.fixed_p >= 1 / 32
+
+
+def test_a_generator_that_trials_share_gives_no_p_but_by_folds(tmp_path: Path) -> None:
+    mine, its = pair(tmp_path, 4)
+    plain = compare(mine, its, resamples=0)["war"]
+    mine.trained_once = True
+    found = compare(mine, its, resamples=0)["war"]
+    assert found.p is None and found.why == ONE_GENERATOR and found.detectable is None
+    assert (found.ci_low, found.ci_high) == (plain.ci_low, plain.ci_high) and plain.p is not None
+    mine, its = pair(tmp_path / "folds", 3, clusters=2, each=20, folds=5)
+    mine.trained_once = True
+    by_fold = compare(mine, its, resamples=0)["war"]
+    assert by_fold.p is not None and by_fold.folds == 5 and by_fold.df == 4
+
+
+def test_columns_of_one_seed_are_one_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    owners = np.repeat(np.arange(25), 4)
+    right = [rng.random((4, 100)) < 0.7 - 0.1 * at for at in range(2)]
+    both = [{c: leave(tmp_path / f"{at}{c}", [right[at]], [owners]) for c in "xyz"} for at in range(2)]
+    alone = compare(both[0]["x"], both[1]["x"], resamples=0)["war"]
+    found = compare(*(Predicted.joined(columns) for columns in both), resamples=0)["war"]
+    # Three times the same condition is no more than one.
+    assert (found.ci_low, found.ci_high, found.p) == pytest.approx((alone.ci_low, alone.ci_high, alone.p))
+
+
+def test_speakers_of_two_corpora_are_different_ones(tmp_path: Path) -> None:
+    owners, hits = np.repeat(np.arange(12), 3), np.arange(36) % 3 > 0
+    parts = {c: leave(tmp_path / c, [np.tile(hits, (2, 1))], [owners]) for c in "xy"}
+    assert len({name for cell in Predicted.joined(parts).cells.values() for name in cell.clusters}) == 12
+    parts["y"].dataset = "another"
+    assert len({name for cell in Predicted.joined(parts).cells.values() for name in cell.clusters}) == 24
 
 
 def test_other_clips_cannot_be_compared(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_real_tables(shared_data: Path, tmp_path: Path, capsys: pytest.Captu
     assert "(203.8, 78.6 and 98.4 h)." in told
     folder = tmp_path / "outputs/tables" / NAME
     assert said.err == (
-        f"written to {folder}: {NAME}.{{txt,md,csv,tex,json}}, per_class_jamendo_mood.png, "
+        f"written to {folder}: {NAME}.{{txt,md,csv,tex,json,html}}, per_class_jamendo_mood.png, "
         "per_class_jamendo_emotion.png\n"
     )
     emotion = json.loads((folder / "per_class_jamendo_emotion.json").read_text())
