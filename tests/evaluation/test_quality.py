@@ -161,8 +161,8 @@ def test_folds_are_averaged_first_and_classes_without_samples_left_out() -> None
     assert account["summary"]["frechet"]["n"] == 2
     assert account["summary"]["frechet_recorded"]["mean"] == 1.0
     assert account["notes"] == [
-        "Few clips make a Fréchet distance larger and coverage smaller: samples and test clips compare where they are as "
-        "many. Clips a class: about 30 train, 10 test, 4 generated; 16 dimensions."
+        "Few clips make a Fréchet distance larger and coverage smaller: samples and test clips compare where they are "
+        "as many. Clips a class: about 30 train, 10 test, 4 generated; 16 dimensions."
     ]
     small = cell([1.0], [3])
     small["classes"][0]["k"] = 2
