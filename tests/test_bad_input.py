@@ -81,10 +81,11 @@ def test_a_bad_file_is_named_or_skipped_with_a_count(harm, speech, tmp_path):
     assert "Traceback" not in refused.stderr
     assert not list((output / "store").glob("c*/*"))  # no classifier, no condition
 
-    skipped = feel(speech, output, "dataset.on_bad_clip=skip")
-    assert skipped.returncode == 0, skipped.stderr
-    assert "31 clips" in skipped.stderr
-    assert "s1-happy-0.flac" in skipped.stderr
+    if harm is truncated:  # what is skipped is the same from here on
+        skipped = feel(speech, output, "dataset.on_bad_clip=skip")
+        assert skipped.returncode == 0, skipped.stderr
+        assert "31 clips" in skipped.stderr
+        assert "s1-happy-0.flac" in skipped.stderr
 
 
 def test_a_clip_shorter_than_one_window_is_named_or_skipped_with_a_count(speech, tmp_path):

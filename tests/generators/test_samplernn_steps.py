@@ -138,7 +138,7 @@ def test_bfloat16_predicts_what_float32_does(rows: int) -> None:
     """Bits a sample under teacher forcing within 0.002 on average; distributions within 0.005 (half the sum of absolute
     differences) on average; and the state, kept in float32, does not drift over 40 frames."""
     module = network(dim=272)
-    codes = torch.randint(0, 32, (rows, 640), generator=torch.Generator().manual_seed(2))
+    codes = torch.randint(0, 32, (rows, 640 if rows < 10 else 400), generator=torch.Generator().manual_seed(2))
     classes = torch.from_numpy(told(module, rows))
     exact = forced_logits(module, codes, classes, Form(CPU, rows)).double().log_softmax(2)
     rough = forced_logits(module, codes, classes, Form(CPU, rows, torch.bfloat16)).double().log_softmax(2)
