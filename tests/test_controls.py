@@ -123,7 +123,14 @@ def test_controls_are_in_their_order_on_the_stand_in(tmp_path: Path) -> None:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("AUGRUN_", "HYDRA_"))}
     # Half of each train part is kept out, and a sample made for each clip of the rest: so samples matter.
     words = ["dataset=iemocap", "representation=is10", "classifier=dnn", "policy=real_synthetic", "generator=none,copy"]
-    words += ["protocol.reserve=0.5", "trials.count=3", "trainer=cpu", "baseline=true", "+controls=true"]
+    words += [
+        "protocol.reserve=0.5",
+        "protocol.limit=1",
+        "trials.count=3",
+        "trainer=cpu",
+        "baseline=true",
+        "+controls=true",
+    ]
     ran = subprocess.run(
         [sys.executable, "-m", "augrun", "-m", *words],
         env={**clean, "AUGRUN_OUTPUT": str(tmp_path)},

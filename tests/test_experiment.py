@@ -380,7 +380,6 @@ def wait_for(process: subprocess.Popen[str], appears, seconds: float = 300.0) ->
 @pytest.mark.parametrize(
     "moment",
     [
-        pytest.param("features/*.partial/features.f32", id="features"),
         pytest.param("generator/*.partial/training/last.ckpt", id="generator"),
         pytest.param("samples/*.partial/*.wav", id="samples"),
         pytest.param("classifier/*.partial/*/last.ckpt", id="classifier"),

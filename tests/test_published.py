@@ -19,10 +19,8 @@ TABLES = [
     ("godwin2021_table3a", ("Baseline", "SampleRNN"), 0.063, 2),
     ("godwin2021_table3b", ("Baseline", "DDSP"), 0.489, 2),
     ("godwin2021_table3c", ("Mood/theme (ours)", "Emotional"), 0.485, 2),
-    ("chatziagapi2019_table2", ("Imbalanced", "CP"), 0.515, 6),
     ("chatziagapi2019_table3", ("Initial Dataset", "Proposed approach"), 0.546, 2),
     ("bao2019_table2", ("Sahu et al. 2018", "λ_cls = 2"), 0.5948, 6),
-    ("latif2020_table1", ("Bao et al. 2019", "Latif et al. 2020"), 0.6051, 6),
     ("latif2020_table2", ("SMACOF MDS with mixup", "Proposed"), 0.596, 2),
 ]
 

@@ -345,7 +345,9 @@ def told(notes: Iterable[tuple[str, str]]) -> list[str]:
     rows: dict[str, list[str]] = {}
     for row, note in notes:
         rows.setdefault(note, []).append(row)
-    return [f"{', '.join(names)}: {note}" for note, names in rows.items()]
+    return [
+        f"{('; ' if any(', ' in name for name in names) else ', ').join(names)}: {note}" for note, names in rows.items()
+    ]
 
 
 def _counted(what: str, counts: Sequence[int]) -> str:
