@@ -381,7 +381,6 @@ def wait_for(process: subprocess.Popen[str], appears, seconds: float = 300.0) ->
     "moment",
     [
         pytest.param("generator/*.partial/training/last.ckpt", id="generator"),
-        pytest.param("samples/*.partial/*.wav", id="samples"),
         pytest.param("classifier/*.partial/*/last.ckpt", id="classifier"),
     ],
 )
