@@ -54,6 +54,7 @@ bench: $(STAMP) ## benchmarks, each a ratio measured side by side
 	$(BIN)/python scripts/bench_training.py
 	$(BIN)/python scripts/bench_augment.py
 	$(BIN)/python scripts/bench_feature_gans.py
+	$(BIN)/python scripts/bench_bootstrap.py
 	@if [ -x .venv-ddsp/bin/python ]; then $(BIN)/python scripts/bench_ddsp.py --env .venv-ddsp; \
 	else echo "scripts/bench_ddsp.py: needs Magenta's ddsp beside it; make env-ddsp first"; fi
 
