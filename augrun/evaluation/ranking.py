@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import sparse
 
@@ -90,14 +92,13 @@ class Ranking:
     def influence(self, kind: str) -> np.ndarray:
         """Of each cluster on the mean over rankings; shape (clusters,)."""
         sums = self.sums(np.ones((self.clusters, 1)))
-        upto, block, inside, hits, cells = (values[:, 0] for values in sums)
-        found = self._totals(inside[:, None])[:, 0]
+        found = self._totals(sums[2])[:, 0]
         values = self.metrics(*sums)[0 if kind == "pr_auc" else 1][:, 0]
         defined = np.isfinite(values)
         if not defined.any():
             return np.full(self.clusters, np.nan)
         make = self._of_pr_auc if kind == "pr_auc" else self._of_roc_auc
-        of_positive, of_limit = make(upto, block, inside, hits, cells, found, np.where(defined, values, 0.0))
+        of_positive, of_limit = make([column[:, 0] for column in sums], found, np.where(defined, values, 0.0))
         share = np.where(defined, 1.0 / defined.sum(), 0.0)
         # A cell between two limits has what its limit has, and a positive one its own on top of that.
         cell_values = np.repeat(of_limit * share[self.ranking_of], self.lengths)
@@ -105,20 +106,14 @@ class Ranking:
         return np.bincount(self.owners, weights=cell_values, minlength=self.clusters)
 
     def _of_pr_auc(
-        self,
-        upto: np.ndarray,
-        block: np.ndarray,
-        inside: np.ndarray,
-        hits: np.ndarray,
-        cells: np.ndarray,
-        found: np.ndarray,
-        values: np.ndarray,
+        self, sums: Sequence[np.ndarray], found: np.ndarray, values: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """What a positive cell of each block has beside, and what any cell between two limits has.
 
         PR-AUC is the sum over blocks of (positives inside / all positives) * (hits / cells up to its end). A cell's
         weight is in `cells up to the end` of its own block and of all below, a positive cell's in `hits` as well.
         """
+        upto, _, inside, hits, _ = sums
         by = found[self.of_block]
         of_hits = self._from_here(inside / upto)
         of_cells = self._from_here(inside * hits / upto**2)
@@ -126,16 +121,10 @@ class Ranking:
         return of_positive, -self._at_limits(of_cells / by)
 
     def _of_roc_auc(
-        self,
-        upto: np.ndarray,
-        block: np.ndarray,
-        inside: np.ndarray,
-        hits: np.ndarray,
-        cells: np.ndarray,
-        found: np.ndarray,
-        values: np.ndarray,
+        self, sums: Sequence[np.ndarray], found: np.ndarray, values: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same of ROC-AUC: a positive cell counts negative ones below it, a negative one positive ones above."""
+        upto, block, inside, hits, cells = sums
         negative = cells - found
         pairs = np.maximum(found * negative, 1e-300)
         below = negative[self.of_block] - (upto - hits) + (block - inside) / 2
