@@ -154,7 +154,9 @@ def _footnotes(found: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
     reasons = [(row, f"{lacking[v['ci_low'] is None]}: {v['why']}.") for row, v in all_ if v["why"]]
     notes += told(dict.fromkeys(reasons))
     if any(values["why"] in TOO_FEW_TRIALS.values() for _, values in all_):
-        notes.append(f"trials.count={LEAST_TRIALS} or more gives p.")
+        notes.append(
+            f"trials.count={LEAST_TRIALS} or more gives p; of a trained generator with trials.reseed_generator=true."
+        )
     if any(values["why"] == ONE_GENERATOR for _, values in all_):
         notes.append("trials.reseed_generator=true trains a generator for each trial, and gives p.")
     return notes
