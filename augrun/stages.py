@@ -24,6 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from augrun import watch
 from augrun.code import code_digest
 from augrun.cost import measured
 from augrun.errors import AugrunError
@@ -81,7 +82,11 @@ class Stage:
         return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
 
     def get(
-        self, compute: Callable[[Path], Mapping[str, Any] | None], title: str = "", uses: Sequence[str] = ()
+        self,
+        compute: Callable[[Path], Mapping[str, Any] | None],
+        title: str = "",
+        uses: Sequence[str] = (),
+        said: bool = True,
     ) -> Path:
         """The result's folder; computed now, under the stage's lock, if nobody has done so before.
 
@@ -91,6 +96,7 @@ class Stage:
             title: what to call this on the console; nothing is said without.
             uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
                 (features that it would cost hours to extract again).
+            said: whether to say the title on the console.
         """
         if self.done:
             self.store.note(self, computed=False)
@@ -99,17 +105,19 @@ class Stage:
             if self.done:  # another job was faster
                 self.store.note(self, computed=False)
                 return self.folder
-            return self._compute(compute, title, uses)
+            return self._compute(compute, title, uses, said)
 
-    def _compute(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str, uses: Sequence[str]) -> Path:
+    def _compute(
+        self, compute: Callable[[Path], Mapping[str, Any] | None], title: str, uses: Sequence[str], said: bool
+    ) -> Path:
         partial = self.folder.with_name(self.fingerprint + PARTIAL)
         resumed = partial.is_dir()
         with self.store.writing():
             partial.mkdir(parents=True, exist_ok=True)
-        if title:
+        if title and said:
             log.info("%s%s", title, " (taken up where it was left)" if resumed else "")
         with self.store.writing():
-            with measured() as cost:
+            with measured() as cost, watch.piece(self.kind, title):
                 summary = compute(partial)
             manifest = {
                 "kind": self.kind,
@@ -194,6 +202,18 @@ class Store:
                 lock.acquire()
         return lock
 
+    def try_lock(self, stage: Stage, part: int) -> FileLock | None:
+        """The lock of a part of a stage's work (`augrun.shards`), already taken; None where another job holds it."""
+        path = self.root / "locks" / f"{stage.kind}-{stage.fingerprint}.{part}.lock"
+        with self.writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return None
+        return lock
+
     def writing(self) -> _Writing:
         """Turns a full disk or an unwritable folder into a clear message."""
         return _Writing(self.root)
@@ -273,14 +293,14 @@ class Entry:
 
     @property
     def held(self) -> bool:
-        """Whether a job holds its lock right now."""
-        path = self.store.root / "locks" / f"{self.kind}-{self.fingerprint}.lock"
-        if not path.exists():
-            return False
-        try:
-            FileLock(path).acquire(timeout=0).lock.release()
-        except Timeout:
-            return True
+        """Whether a job holds its lock, or that of a part of it, right now."""
+        locks, name = self.store.root / "locks", f"{self.kind}-{self.fingerprint}"
+        for path in (locks / f"{name}.lock", *locks.glob(f"{name}.*.lock")):
+            try:
+                if path.exists():
+                    FileLock(path).acquire(timeout=0).lock.release()
+            except Timeout:
+                return True
         return False
 
     def remove(self) -> None:
