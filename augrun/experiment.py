@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augrun import cost, judging, schema
+from augrun import cost, judging, profiling, schema
 from augrun.baseline import baseline_of
 from augrun.condition import Condition
 from augrun.errors import RequestError
@@ -52,7 +52,11 @@ def run(config: Mapping[str, Any], command: str | None = None, swept: bool = Fal
         condition.check_components()  # before the baseline: what cannot work is refused before hours of work
     reference = run(condition.baseline.config) if condition.baseline else None
 
-    with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:
+    profiled = profiling.of(bool(config.get("profile")), condition.title, condition.stage.done)
+    with (
+        recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent,
+        profiled as leave_profile,
+    ):
         if not condition.stage.done:
             condition.fitted_together()
             condition.reducers_together()
@@ -65,6 +69,7 @@ def run(config: Mapping[str, Any], command: str | None = None, swept: bool = Fal
                 judging.judged(condition, cell)  # what the baseline's classifier takes the samples for
                 judging.measured(condition, cell)  # how near they are to recordings in its embedding
         folder = record(condition, command)
+        leave_profile(folder)
         parent.log_condition(folder)
 
     if reference is not None:

@@ -54,7 +54,7 @@ ARTIFACT_FILES = (
     *("results.json", "config.yaml", "record.json", "label_validity.json", "quality.json", "feature_means.json"),
     *("listen*.html", "report.html", "per_class.json", "confusion.json", "cost.json"),
 )
-ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health", "predictions", "curves")
+ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health", "predictions", "curves", "profile")
 NOTE_TABLES = ("comparison", "differences", "produced", "label_validity", "quality")  # shown on a comparison's page
 
 

@@ -15,8 +15,8 @@ class Watcher(Protocol):
     def piece(self, kind: str, title: str) -> AbstractContextManager[object]:
         """A stage's work, which may lie within another's."""
 
-    def stepped(self) -> None:
-        """A step of the piece at hand is done: an update of weights, a group of clips."""
+    def stepped(self, kind: str) -> None:
+        """A step of the piece at hand is done: an `update` of weights, a `pass` of data, a group of `clips`."""
 
 
 _watcher: Watcher | None = None
@@ -34,7 +34,11 @@ def piece(kind: str, title: str) -> AbstractContextManager[object]:
     return nullcontext() if _watcher is None else _watcher.piece(kind, title)
 
 
-def stepped() -> None:
-    """To be called after each step."""
+def stepped(kind: str) -> None:
+    """To be called after each step that torch's own optimisers and modules do not tell of.
+
+    Args:
+        kind: `update`, `pass` or `clips`.
+    """
     if _watcher is not None:
-        _watcher.stepped()
+        _watcher.stepped(kind)

@@ -275,7 +275,7 @@ def build(
                     elif result.ndim != 2 or result.shape[1] != bands or not len(result):
                         raise ValueError(f"{names[clip]}: features of shape {result.shape}, not (frames, {bands})")
                 writer.write([(clip, result) for clip, result in fresh if not isinstance(result, AugrunError)])
-                watch.stepped()
+                watch.stepped("clips")
     finally:
         writer.close()
     if failures:
