@@ -8,6 +8,7 @@ It watches (`augrun.watch`) and takes no part: fingerprints and results are what
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import re
@@ -15,7 +16,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +39,7 @@ FOLDER = "profile"
 TRAINING = ("generator", "reducer", "classifier", "together")
 
 #: Steps of a stage that are left out at its beginning, where it trains, and that are recorded.
-SKIPPED, RECORDED = 2, 4
+SKIPPED, RECORDED = 2, 3
 
 #: Stages that leave a trace, at most; the account has all.
 TRACED = 24
@@ -54,7 +56,7 @@ class Piece:
         kind: of the stage.
         title: what it was called on the console.
         seconds: wall time.
-        own_seconds: without the stages that it called for.
+        own_seconds: without the stages that it called for, and without what recording it took.
         cpu_seconds: processor time of its own, of all threads and of the programs that it ended.
         peak_bytes: the most memory of the process meanwhile.
         trace: the file of its trace; None where there is none.
@@ -116,7 +118,7 @@ class Profiler:
         self.scratch = scratch
         self.pieces: list[Piece] = []
         self.started = time.perf_counter()
-        self.inside = 0.0
+        self.inside = self.recording = 0.0
         self._open: list[tuple[Piece, Recording]] = []
         self._thread = threading.get_ident()
         self._traced = 0
@@ -129,9 +131,10 @@ class Profiler:
     @contextmanager
     def _watched(self, piece: Piece) -> Iterator[None]:
         self._save(running=True)  # only one can be recorded at a time; what has not begun yet waits
-        self._open.append((piece, Recording(piece.kind)))
         with cost.measured() as measured:
             cpu = _cpu_seconds()
+            recording = Recording(piece.kind)
+            self._open.append((piece, recording))
             self._hooks.set(self._recording)
             try:
                 yield
@@ -141,8 +144,9 @@ class Profiler:
                 self._open.pop()
                 self._hooks.set(self._recording)
         piece.seconds, piece.peak_bytes = measured.seconds, measured.peak_bytes
-        piece.own_seconds = max(0.0, piece.seconds - piece._within[0])
-        piece.cpu_seconds = max(0.0, cpu - piece._within[1])
+        piece.own_seconds = max(0.0, piece.seconds - piece._within[0] - recording.took[0])
+        piece.cpu_seconds = max(0.0, cpu - piece._within[1] - recording.took[1])
+        self.recording += recording.took[0]
         if self._open:
             outer = self._open[-1][0]
             outer._within = outer._within[0] + piece.seconds, outer._within[1] + cpu
@@ -209,9 +213,9 @@ class Profiler:
         """
         pieces = sorted(self.pieces, key=lambda piece: -piece.own_seconds)
         stages = [piece.plain() | {"share": round(piece.own_seconds / whole, 4)} for piece in pieces]
-        outside = max(0.0, whole - self.inside)
-        told = {"seconds": round(outside, 3), "share": round(outside / whole, 4)}
-        return {"title": title, "seconds": round(whole, 3), "stages": stages, "outside": told}
+        others = {"outside": max(0.0, whole - self.inside), "recording": self.recording}
+        told = {name: {"seconds": round(s, 3), "share": round(s / whole, 4)} for name, s in others.items()}
+        return {"title": title, "seconds": round(whole, 3), "stages": stages, **told}
 
     def close(self) -> None:
         """Asks torch for nothing any more."""
@@ -266,11 +270,15 @@ class Recording:
     Args:
         kind: of the stage. One that trains is recorded between updates of weights, after the first few; features from
             the first clips on; all others while data passes through a network.
+
+    Attributes:
+        took: wall and processor seconds that recording itself took: to begin, and to write the trace.
     """
 
     def __init__(self, kind: str) -> None:
         self.trains, self.extracts = kind in TRAINING, kind == "features"
         self.steps, self.ended = 0, False
+        self.took = (0.0, 0.0)
         self._profiler: Any = None
         self._began = 0.0
         if self.extracts:
@@ -305,29 +313,46 @@ class Recording:
         activities = [ProfilerActivity.CPU]
         if torch.cuda.is_initialized():
             activities.append(ProfilerActivity.CUDA)
-        self._profiler = profile(activities=activities, experimental_config=_all_threads(), acc_events=True)
-        self._profiler.__enter__()
+        with self._taking():
+            self._profiler = profile(activities=activities, experimental_config=_all_threads())
+            self._profiler.__enter__()
         self._began = time.perf_counter()
 
     def end(self, scratch: Path) -> Path | None:
         """Ends it; the file of the trace, None where nothing was computed."""
-        if self.ended:
+        profiler, self._profiler = self._profiler, None
+        if self.ended or profiler is None:
+            self.ended = True
             return None
         self.ended = True
-        if self._profiler is None:
-            return None
-        self._profiler.__exit__(None, None, None)
-        path = None
-        if any(_worth_it(self._profiler.events() or ())):
-            path = scratch / "trace.json.gz"
-            self._profiler.export_chrome_trace(str(path))
-        self._profiler = None
-        return path
+        with self._taking():
+            profiler.__exit__(None, None, None)
+            return _write(profiler, scratch) if _computed(profiler) else None
+
+    @contextmanager
+    def _taking(self) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), _cpu_seconds()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of further cycles, which there are not
+                yield
+        finally:
+            self.took = self.took[0] + time.perf_counter() - wall, self.took[1] + _cpu_seconds() - cpu
 
 
-def _worth_it(events: Sequence[Any]) -> Iterator[bool]:
-    """Whether each event is of a computation."""
-    return (str(event.name).startswith(("aten::", "autograd::")) for event in events)
+def _write(profiler: Any, scratch: Path) -> Path:
+    """The trace as a compressed file; torch's own compression takes several times as long."""
+    text, path = scratch / "trace.json", scratch / "trace.json.gz"
+    profiler.export_chrome_trace(str(text))
+    with open(text, "rb") as source, gzip.open(path, "wb", compresslevel=3) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    text.unlink()
+    return path
+
+
+def _computed(profiler: Any) -> bool:
+    """Whether anything of torch was recorded; `profiler.events()` would take seconds to tell."""
+    return any(str(event.name()).startswith("aten::") for event in profiler.profiler.kineto_results.events())
 
 
 def _all_threads() -> Any:
@@ -364,10 +389,7 @@ def markdown(account: dict[str, Any]) -> str:
             f"{stage['own_seconds']:.2f} | {stage['share']:.1%} | {stage['cpu_seconds']:.2f} | {stage['seconds']:.2f}"
         )
         lines.append(f"| {name} ({stage['kind']}) | {figures} | {peak} | {stage['trace'] or ''} |")
-    outside = account["outside"]
-    lines.append(f"| outside of all stages | {outside['seconds']:.2f} | {outside['share']:.1%} | | | | |")
-    note = (
-        "`own` is without the stages that a stage called for. Recording takes a little itself: a trace is written "
-        "within the own seconds of its stage."
-    )
+    for name, what in (("outside", "outside of all stages"), ("recording", "recording these traces")):
+        lines.append(f"| {what} | {account[name]['seconds']:.2f} | {account[name]['share']:.1%} | | | | |")
+    note = "`own` is without the stages that a stage called for, and without recording."
     return "\n".join([*lines, "", note, ""])

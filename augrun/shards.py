@@ -142,7 +142,7 @@ class _Work:
             folder.mkdir(parents=True, exist_ok=True)
             log.info("%s", title)
             try:
-                with cost.measured() as measured, watch.piece(self.stage.kind, title):
+                with watch.piece(self.stage.kind, title), cost.measured() as measured:
                     self.compute(folder, part)
             except AugrunError as error:
                 self.failed[part] = error

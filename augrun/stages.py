@@ -117,7 +117,7 @@ class Stage:
         if title and said:
             log.info("%s%s", title, " (taken up where it was left)" if resumed else "")
         with self.store.writing():
-            with measured() as cost, watch.piece(self.kind, title):
+            with watch.piece(self.kind, title), measured() as cost:
                 summary = compute(partial)
             manifest = {
                 "kind": self.kind,

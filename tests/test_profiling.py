@@ -54,6 +54,7 @@ def plain(value: object) -> object:
     return [plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+@pytest.mark.slow
 def test_a_profile_changes_no_fingerprint_and_no_bit(both: tuple[Path, Path]) -> None:
     without, with_it = both
     assert without.name == with_it.name  # the condition's fingerprint
@@ -64,6 +65,7 @@ def test_a_profile_changes_no_fingerprint_and_no_bit(both: tuple[Path, Path]) ->
     assert not (without / profiling.FOLDER).exists()
 
 
+@pytest.mark.slow
 def test_every_trained_stage_leaves_a_trace_of_a_few_steps(both: tuple[Path, Path]) -> None:
     folder = both[1] / profiling.FOLDER
     account = json.loads((folder / "costs.json").read_text())
@@ -83,14 +85,19 @@ def test_every_trained_stage_leaves_a_trace_of_a_few_steps(both: tuple[Path, Pat
     assert updates >= 1
 
 
+@pytest.mark.slow
 def test_the_account_adds_up(both: tuple[Path, Path]) -> None:
     account = json.loads((both[1] / profiling.FOLDER / "costs.json").read_text())
     own = sum(stage["own_seconds"] for stage in account["stages"])
-    assert own + account["outside"]["seconds"] == pytest.approx(account["seconds"], abs=0.05)
-    assert sum(stage["share"] for stage in account["stages"]) + account["outside"]["share"] == pytest.approx(
-        1, abs=0.01
+    assert own + account["outside"]["seconds"] + account["recording"]["seconds"] == pytest.approx(
+        account["seconds"], abs=0.05
     )
     assert all(stage["cpu_seconds"] >= 0 and stage["seconds"] >= stage["own_seconds"] for stage in account["stages"])
+    for stage in account["stages"]:  # what the manifests tell is not less for being watched
+        of_kind = (both[1].parents[1] / stage["kind"]).glob("*/stage.json")
+        manifests = [json.loads(path.read_text()) for path in of_kind]
+        told = next(one["cost"]["own_seconds"] for one in manifests if one["title"] == stage["title"])
+        assert 0.3 * stage["own_seconds"] - 0.1 < told <= stage["seconds"] + 0.01, stage
     text = (both[1] / profiling.FOLDER / "costs.md").read_text()
     assert "outside of all stages" in text and text.count("| ") > len(account["stages"])
 
@@ -123,7 +130,9 @@ def test_a_stage_within_a_stage_is_taken_off_and_both_are_recorded(tmp_path: Pat
     account = json.loads((tmp_path / profiling.FOLDER / "costs.json").read_text())
     stages = {stage["title"]: stage for stage in account["stages"]}
     outer, inner = stages["outer"], stages["inner"]
-    assert outer["own_seconds"] == pytest.approx(outer["seconds"] - inner["seconds"], abs=0.01)
+    assert 0 < outer["own_seconds"] <= outer["seconds"] - inner["seconds"]
+    parts = outer["own_seconds"] + inner["own_seconds"] + account["recording"]["seconds"]
+    assert parts == pytest.approx(outer["seconds"], abs=0.01)
     assert outer["trace"] and inner["trace"]
     events = json.loads(gzip.decompress((tmp_path / profiling.FOLDER / outer["trace"]).read_bytes()))["traceEvents"]
     steps = [event for event in events if str(event.get("name", "")).startswith("Optimizer.step")]
