@@ -116,7 +116,7 @@ def run(one: Benchmark, out: Path) -> tuple[list[Row], bool]:
     place.unlink(missing_ok=True)
     own = benching.ROOT / one.python
     python = str(own) if one.python and own.exists() else sys.executable
-    command = [python, str(Path(__file__).with_name(one.script)), *one.words, "--json", str(place.resolve())]
+    command = [python, str(Path(__file__).parent / one.script), *one.words, "--json", str(place.resolve())]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(benching.ROOT), os.environ.get("PYTHONPATH", "")])}
     with open(log, "w") as said:
         try:
