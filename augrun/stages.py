@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "stage.json"
 PARTIAL = ".partial"
 RESULTS = ("condition", "comparison")  # what people want to keep; everything else serves these
+JOURNAL = "computed.jsonl"  # a line for every computation there ever was: two of one stage would show
 LENGTH = 20  # hexadecimal digits of a fingerprint: 80 bits
 
 
@@ -80,8 +81,28 @@ class Stage:
         """What was recorded when the stage was done: content, cost, versions."""
         return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
 
+    @property
+    def held(self) -> bool:
+        """Whether a job is at it right now."""
+        return self.store.held(self.kind, self.fingerprint)
+
+    def claim(self) -> FileLock | None:
+        """Its lock, taken, for whoever does several stages at once; None where it is done or another job is at it.
+
+        Never waits, so that who holds some stages may try to claim more.
+        """
+        lock = None if self.done else self.store.claim(self)
+        if lock is not None and self.done:  # another job was faster
+            lock.release()
+            return None
+        return lock
+
     def get(
-        self, compute: Callable[[Path], Mapping[str, Any] | None], title: str = "", uses: Sequence[str] = ()
+        self,
+        compute: Callable[[Path], Mapping[str, Any] | None],
+        title: str = "",
+        uses: Sequence[str] = (),
+        claimed: bool = False,
     ) -> Path:
         """The result's folder; computed now, under the stage's lock, if nobody has done so before.
 
@@ -91,10 +112,13 @@ class Stage:
             title: what to call this on the console; nothing is said without.
             uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
                 (features that it would cost hours to extract again).
+            claimed: whether the caller has the lock already, from `claim`.
         """
         if self.done:
             self.store.note(self, computed=False)
             return self.folder
+        if claimed:
+            return self._compute(compute, title, uses)
         with self.store.lock(self, title):
             if self.done:  # another job was faster
                 self.store.note(self, computed=False)
@@ -128,6 +152,7 @@ class Stage:
             write_text(partial / MANIFEST, json.dumps(manifest, indent=1, default=_plain))
             partial.rename(self.folder)
         self.store.note(self, computed=True)
+        self.store.journal(self, manifest)
         return self.folder
 
 
@@ -181,18 +206,48 @@ class Store:
         with suppress(OSError):  # a store one may only read still serves
             os.utime(stage.folder)
 
+    def journal(self, stage: Stage, manifest: Mapping[str, Any]) -> None:
+        """Adds a line to the account of all computations, in one write, as several processes add to it."""
+        known = {key: manifest[key] for key in ("kind", "fingerprint", "title", "seconds", "finished", "host")}
+        line = json.dumps(known | {"own_seconds": manifest["cost"]["own_seconds"], "process": os.getpid()}) + "\n"
+        with suppress(OSError), open(self.root / JOURNAL, "ab", buffering=0) as file:
+            file.write(line.encode())
+
+    def _lock(self, kind: str, fingerprint: str) -> FileLock:
+        return FileLock(self.root / "locks" / f"{kind}-{fingerprint}.lock")
+
+    def claim(self, stage: Stage) -> FileLock | None:
+        """The stage's lock, already taken; None where another job holds it."""
+        with self.writing():
+            lock = self._lock(stage.kind, stage.fingerprint)
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0.1)  # longer than another job takes to see whether it is held
+            except Timeout:
+                return None
+        return lock
+
     def lock(self, stage: Stage, title: str = "") -> FileLock:
         """The stage's lock, already taken; says so when another job holds it and this one waits."""
-        path = self.root / "locks" / f"{stage.kind}-{stage.fingerprint}.lock"
-        with self.writing():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.info("%s: another job is at it, waiting", title or stage.kind)
+        lock = self.claim(stage)
+        if lock is None:
+            log.info("%s: another job is at it, waiting", title or stage.kind)
+            lock = self._lock(stage.kind, stage.fingerprint)
+            with self.writing():
                 lock.acquire()
         return lock
+
+    def held(self, kind: str, fingerprint: str) -> bool:
+        """Whether a job holds the lock of a stage right now."""
+        lock = self._lock(kind, fingerprint)
+        if not Path(lock.lock_file).exists():
+            return False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
 
     def writing(self) -> _Writing:
         """Turns a full disk or an unwritable folder into a clear message."""
@@ -274,14 +329,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a job holds its lock right now."""
-        path = self.store.root / "locks" / f"{self.kind}-{self.fingerprint}.lock"
-        if not path.exists():
-            return False
-        try:
-            FileLock(path).acquire(timeout=0).lock.release()
-        except Timeout:
-            return True
-        return False
+        return self.store.held(self.kind, self.fingerprint)
 
     def remove(self) -> None:
         """Moves the folder out of its place first, so that it is never seen half removed."""
