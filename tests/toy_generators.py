@@ -16,6 +16,7 @@ from augrun.classifiers.base import Classifier
 from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
 from augrun.features.cache import build, one_by_one
 from augrun.generators.base import Generator
+from tests.toy_jobs import Unsendable
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Nearest(Classifier):
     Attributes:
         pause_s: it takes its time, so that other jobs come for the same stage.
         kill: ends its own process as the kernel does where memory runs out: `always`, or `once` (a file tells).
-        fail: raises an exception that cannot be sent to another process.
+        fail: raises an exception that `pickle` cannot make again.
     """
 
     pause_s: float = 0.0
@@ -88,13 +89,6 @@ class Nearest(Classifier):
         distances = np.linalg.norm(_spectra(features)[:, None] - means, axis=2)
         powers = np.exp(distances.min(axis=1, keepdims=True) - distances)
         return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-class Unsendable(Exception):
-    """An exception that `pickle` cannot make again."""
-
-    def __init__(self, one: str, other: str) -> None:
-        super().__init__(f"{one} and {other}")
 
 
 def _spectra(features: Any) -> np.ndarray:

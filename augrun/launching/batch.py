@@ -150,8 +150,8 @@ class SubmititSlurmLauncher(SubmititLauncher):
             "slurm_account": of.account,
             "slurm_qos": of.qos,
             "slurm_array_parallelism": of.jobs,
-            "slurm_setup": of.setup or None,
-            "slurm_additional_parameters": of.additional or None,
+            "slurm_setup": of.setup,
+            "slurm_additional_parameters": of.additional,
         }
         return {key: value for key, value in found.items() if value is not None}
 

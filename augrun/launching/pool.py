@@ -58,9 +58,10 @@ class JoblibLauncher(ManyJobs):
 def _place(task: Task) -> ProcessPoolExecutor:
     """An executor with one process."""
     from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.backend.context import get_context
 
     threads = {name: str(task.threads) for name in THREADS} if task.threads else {}
-    return ProcessPoolExecutor(max_workers=1, context="loky", env=threads)
+    return ProcessPoolExecutor(max_workers=1, context=get_context("loky"), env=threads)
 
 
 def _result(task: Task, future: Future[bytes]) -> Result:

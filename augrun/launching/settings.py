@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 
@@ -64,8 +64,8 @@ class SubmititSlurm:
     account: str | None = None
     qos: str | None = None
     jobs: Annotated[int, "[1, inf)"] = 64
-    setup: list[str] = field(default_factory=list)
-    additional: dict[str, Any] = field(default_factory=dict)
+    setup: list[str] | None = None
+    additional: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
