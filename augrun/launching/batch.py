@@ -111,11 +111,7 @@ class SubmititLauncher(ManyJobs):
             return unpacked(job.result())
         except (FailedJobError, UncompletedJobError):
             said = f"; see also {job.paths.stderr}" if job.paths.stderr.is_file() else ""
-            return Result(task.number, killed=f"{self.state(job)}{said}")
-
-    def state(self, job: submitit.Job[bytes]) -> str:
-        """How a job without an answer ended."""
-        return "it ended without an answer"
+            return Result(task.number, killed=f"{self.cluster} says {job.state}{said}")
 
 
 class SubmititLocalLauncher(SubmititLauncher):
@@ -125,6 +121,11 @@ class SubmititLocalLauncher(SubmititLauncher):
 
     def parameters(self, config: DictConfig) -> dict[str, Any]:
         return {"timeout_min": self.settings.timeout_min, "name": "augrun"}
+
+    def _result(self, task: Task, job: submitit.Job[bytes]) -> Result:
+        if not job.paths.result_pickle.exists():  # submitit would look for it for long, as a cluster's files come late
+            return Result(task.number, killed="it ended without an answer")
+        return super()._result(task, job)
 
     def environment(self) -> dict[str, str | None]:
         """submitit's own way of telling GPUs apart gives the same to every job."""
@@ -172,6 +173,3 @@ class SubmititSlurmLauncher(SubmititLauncher):
     def environment(self) -> dict[str, str | None]:
         """Lightning would take a batch job for one rank of several, and the ranks for those that Slurm has started."""
         return {"SLURM_NTASKS": None}
-
-    def state(self, job: submitit.Job[bytes]) -> str:
-        return f"Slurm says {job.state}"

@@ -72,7 +72,8 @@ class RayLauncher(ManyJobs):
         try:
             while waiting or running:
                 while waiting and len(running) < limit:
-                    running[work.remote(packed(waiting[0]))] = waiting.pop(0)
+                    task = waiting.pop(0)
+                    running[work.remote(packed(task))] = task
                 ended, _ = ray.wait(list(running), num_returns=1)
                 for reference in ended:
                     yield _result(running.pop(reference), reference)
