@@ -20,7 +20,9 @@ from tests.test_launching import computations, folders, launcher
 from tests.test_leakage import condition, write
 
 TOYS = {
-    "classifier/nearest": "_target_: tests.toy_generators.Nearest\nname: nearest\npause_s: 0.1\nkill: null\nfail: false",
+    "classifier/nearest": (
+        "_target_: tests.toy_generators.Nearest\nname: nearest\npause_s: 0.1\nkill: null\nfail: false"
+    ),
     "generator/means": "_target_: tests.toy_generators.ClassMeans\nname: means\nsample_s: 0.5",
 }
 SMALL = [
