@@ -6,9 +6,11 @@ process dies it is known whose it was, and no other job is touched.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
+import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
@@ -19,6 +21,9 @@ from augrun.launching.work import THREADS, Result, Task, carry_out
 
 if TYPE_CHECKING:
     from joblib.externals.loky import ProcessPoolExecutor
+
+#: Of prctl(2): the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
 
 #: How long jobs have to end after they are told to, seconds.
 GRACE_S = 5.0
@@ -61,7 +66,17 @@ def _place(task: Task) -> ProcessPoolExecutor:
     from joblib.externals.loky.backend.context import get_context
 
     threads = {name: str(task.threads) for name in THREADS} if task.threads else {}
-    return ProcessPoolExecutor(max_workers=1, context=get_context("loky"), env=threads)
+    return ProcessPoolExecutor(
+        max_workers=1, context=get_context("loky"), env=threads, initializer=_end_with, initargs=(os.getpid(),)
+    )
+
+
+def _end_with(parent: int) -> None:
+    """Lets the process end with the one that started it, where that is killed (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before that
+            os._exit(1)
 
 
 def _result(task: Task, future: Future[bytes]) -> Result:
