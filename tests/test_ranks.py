@@ -34,6 +34,7 @@ from tests.generators.test_bagan_training import TINY as TINY_BAGAN
 from tests.generators.test_bagan_training import adversaries, batch_of
 from tests.generators.test_ddsp import TINY as TINY_DDSP
 from tests.generators.test_samplernn import TINY as TINY_SAMPLERNN
+from tests.test_experiment import augrun
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -339,3 +340,32 @@ def test_compiled_networks_keep_their_names_and_learn_the_same(tmp_path: Path) -
     assert torch.allclose(first["layer.weight"], second["layer.weight"], rtol=0, atol=1e-6)
     with pytest.raises(RequestError, match=r"trainer.compile=steam: .*\nUse trainer.compile=false."):
         toy(tmp_path / "steam", Toy(), replace(ONE, compile="steam"))
+
+
+@pytest.mark.slow
+def test_a_sweep_on_two_ranks_has_the_results_of_one(tmp_path: Path) -> None:
+    """In float32: the scores of a network without dropout and batch normalisation agree to a thousandth."""
+    sweep = [
+        "-m",
+        "seed=0,1",
+        "generator=none",
+        "dataset=feel",
+        "protocol=holdout",
+        "classifier=vgg19",
+        "scale=demo",
+        "trials.count=1",
+    ]
+    sweep += ["segments.seconds=3", "segments.frames=128", "classifier.dropout=0", "classifier.epochs=2"]
+    sweep += ["classifier.width=0.0625", "trainer.accelerator=cpu", "trainer.progress=false"]
+    done = augrun(tmp_path / "one", *sweep)
+    assert done.returncode == 0, done.stderr
+    done = augrun(tmp_path / "two", *sweep, "trainer=ddp", "trainer.devices=2")
+    assert done.returncode == 0, done.stderr
+    stored = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store/predictions").glob("*/*.npz"))
+    assert len(stored) == 2
+    for path in stored:  # devices are no part of a fingerprint
+        with np.load(tmp_path / "one" / path) as one, np.load(tmp_path / "two" / path) as two:
+            assert np.abs(one["test_scores"] - two["test_scores"]).max() < 1e-3
+            assert np.abs(one["test_scores"] - one["test_scores"].mean(0)).max() > 1e-3
+    runs = [list((tmp_path / folder / "mlartifacts").rglob("results.json")) for folder in ("one", "two")]
+    assert len(runs[0]) == len(runs[1]) == 2  # one run and one artifact, whatever the number of ranks
