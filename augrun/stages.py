@@ -16,7 +16,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from augrun import locks
 from augrun.code import code_digest
 from augrun.cost import measured
 from augrun.errors import AugrunError
@@ -95,13 +96,26 @@ class Stage:
         if self.done:
             self.store.note(self, computed=False)
             return self.folder
-        with self.store.lock(self, title):
-            if self.done:  # another job was faster
+        with self.store.lock(self, title) as lock:
+            if self.made:  # another job was faster
                 self.store.note(self, computed=False)
                 return self.folder
-            return self._compute(compute, title, uses)
+            return self._compute(compute, title, uses, lock)
 
-    def _compute(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str, uses: Sequence[str]) -> Path:
+    @property
+    def made(self) -> bool:
+        """`done`, asked of the folder above: a network file system may remember what was not there a moment ago."""
+        with suppress(FileNotFoundError):
+            return self.fingerprint in os.listdir(self.folder.parent)
+        return False
+
+    def _compute(
+        self,
+        compute: Callable[[Path], Mapping[str, Any] | None],
+        title: str,
+        uses: Sequence[str],
+        lock: FileLock | locks.FolderLock,
+    ) -> Path:
         partial = self.folder.with_name(self.fingerprint + PARTIAL)
         resumed = partial.is_dir()
         with self.store.writing():
@@ -126,6 +140,7 @@ class Stage:
                 "summary": dict(summary or {}),
             }
             write_text(partial / MANIFEST, json.dumps(manifest, indent=1, default=_plain))
+            locks.require(lock)
             partial.rename(self.folder)
         self.store.note(self, computed=True)
         return self.folder
@@ -181,18 +196,22 @@ class Store:
         with suppress(OSError):  # a store one may only read still serves
             os.utime(stage.folder)
 
-    def lock(self, stage: Stage, title: str = "") -> FileLock:
-        """The stage's lock, already taken; says so when another job holds it and this one waits."""
+    @contextmanager
+    def lock(self, stage: Stage, title: str = "") -> Iterator[FileLock | locks.FolderLock]:
+        """Holds the stage's lock; says so when another job has it and this one waits."""
         path = self.root / "locks" / f"{stage.kind}-{stage.fingerprint}.lock"
         with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
+            lock = locks.lock(path)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 log.info("%s: another job is at it, waiting", title or stage.kind)
                 lock.acquire()
-        return lock
+        try:
+            yield lock
+        finally:
+            lock.release()
 
     def writing(self) -> _Writing:
         """Turns a full disk or an unwritable folder into a clear message."""
@@ -274,14 +293,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a job holds its lock right now."""
-        path = self.store.root / "locks" / f"{self.kind}-{self.fingerprint}.lock"
-        if not path.exists():
-            return False
-        try:
-            FileLock(path).acquire(timeout=0).lock.release()
-        except Timeout:
-            return True
-        return False
+        return locks.held(self.store.root / "locks" / f"{self.kind}-{self.fingerprint}.lock")
 
     def remove(self) -> None:
         """Moves the folder out of its place first, so that it is never seen half removed."""

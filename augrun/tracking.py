@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from augrun import tracking_view
+from augrun import locks, tracking_view
 from augrun.errors import RequestError
 from augrun.stages import write_text
 from augrun.tracking_notes import choices, corpus_word, experiment_note, gain_metrics, gains, note
@@ -144,11 +144,9 @@ class Recorder:
 
     def lock(self, name: str) -> Any:
         """A lock between the processes that share an output root."""
-        from filelock import FileLock
-
         folder = self.output / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"tracking-{name}.lock")
+        return locks.lock(folder / f"tracking-{name}.lock")
 
     @contextmanager
     def guard(self, doing: str) -> Iterator[None]:
