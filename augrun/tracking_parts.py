@@ -77,9 +77,10 @@ def curves(path: Path) -> list[tuple[str, float, int]]:
     return [point for point in points if point[0] != "epoch"]
 
 
-def process() -> str:
-    """This process: host, id, and when it started (ids are used again)."""
-    return f"{socket.gethostname()}:{os.getpid()}:{started(os.getpid())}"
+def process(pid: int | None = None) -> str:
+    """A process of this machine, by default this one: host, id, and when it started (ids are used again)."""
+    pid = os.getpid() if pid is None else pid
+    return f"{socket.gethostname()}:{pid}:{started(pid)}"
 
 
 def is_dead(identity: str) -> bool:
