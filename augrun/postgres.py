@@ -75,7 +75,8 @@ def running(folder: Path) -> Iterator[str]:
     _stop_orphan(place, data, who)
     sockets = Path(tempfile.mkdtemp(prefix="augrun-postgres-"))  # paths of sockets must be short
     _give(sockets, who)
-    command = [place / "postgres", "-D", data, "-k", sockets, "-c", "listen_addresses=", "-c", "max_connections=200"]
+    command: list[str | Path] = [place / "postgres", "-D", data, "-k", sockets]
+    command += ["-c", "listen_addresses=", "-c", "max_connections=200"]
     try:
         with open(log, "a", encoding="utf-8") as file:
             # A session of its own: Ctrl-C must not end it before those who write to it.
@@ -128,7 +129,8 @@ def _make(place: Path, data: Path, who: Mapping[str, Any]) -> None:
             f"PostgreSQL does not run as root, and {name}, who runs it instead, cannot reach {data.parent}; "
             "choose another AUGRUN_OUTPUT, or run this as a user"
         )
-    command = [place / "initdb", "-D", beside, "-U", ROLE, "-E", "UTF8", "--locale=C", "--auth=peer"]
+    command: list[str | Path] = [place / "initdb", "-D", beside, "-U", ROLE]
+    command += ["-E", "UTF8", "--locale=C", "--auth=peer"]
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, **who)
     if done.returncode:
         raise AugrunError(f"initdb failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
@@ -140,7 +142,7 @@ def _make(place: Path, data: Path, who: Mapping[str, Any]) -> None:
 
 def _stop_orphan(place: Path, data: Path, who: Mapping[str, Any]) -> None:
     """Stops a server that was left behind on this data by one of us that was killed."""
-    control = [place / "pg_ctl", "-D", data]
+    control = [str(place / "pg_ctl"), "-D", str(data)]
     if subprocess.run([*control, "status"], cwd="/", capture_output=True, **who).returncode == 0:
         subprocess.run([*control, "stop", "-m", "fast", "-w"], cwd="/", capture_output=True, **who)
 

@@ -53,7 +53,8 @@ class Run:
                     self.client.update_run(self.id, status="RUNNING")
                 return
             tags = self._tags("condition") | {"augrun.process": process()}
-            self.id = self.recorder.create(self.title, tags).info.run_id
+            created = self.recorder.create(self.title, tags).info.run_id
+            self.id = self.recorder.only(by(self.fingerprint, "condition"), created)
             self.recorder.log_new_params(self.id, self._params)
             self.recorder.describe(self.names)
 
@@ -100,10 +101,21 @@ class Run:
                 if self.client.get_run(self.id).data.tags.get("augrun.complete") == "true":
                     self.complete = True  # another process, at work on the same condition, was faster
                     return False
-                self._send(self.id, folder)
+                try:
+                    self._send(self.id, folder)
+                except Exception:
+                    if not self._sent_elsewhere():
+                        raise
+                    self.complete = True
+                    return False
                 self.complete = True
                 recorder.sent += 1
         return self.complete
+
+    def _sent_elsewhere(self) -> bool:
+        """Whether a job with another output root has sent the same condition meanwhile, into a run that stays."""
+        found = self.recorder.search(by(self.fingerprint, "condition"))
+        return any(run.data.tags.get("augrun.complete") == "true" for run in found)
 
     def _send(self, run_id: str, folder: Path) -> None:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -124,7 +136,7 @@ class Run:
             points += [(f"generator/{name}", value, epoch) for name, value, epoch in trained]
             self.recorder.log_metrics(child, when, finals, points)
             self.client.set_terminated(child, status="FINISHED")
-        beside = ("label_validity", "quality")
+        beside = ("validation", "label_validity", "quality")
         summaries = {"test": results["summary"], **{what: results.get(what) or {} for what in beside}}
         summary = {
             f"{what}/{metric}/{name}": values[name]
@@ -149,4 +161,6 @@ class Run:
             "augrun.trial": trial,
             "augrun.process": process(),
         }
-        return str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
+        created = str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
+        same = {"mlflow.parentRunId": parent, "augrun.fold": fold, "augrun.trial": trial}
+        return self.recorder.only(" AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in same.items()), created)

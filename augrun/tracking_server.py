@@ -30,7 +30,7 @@ from augrun.errors import AugrunError, RequestError
 from augrun.tracking_parts import is_dead, process, sigterm_raises
 from augrun.tracking_ui import answers, require_port, stop
 
-FOLDER = "tracking-server"
+FOLDER, PID = "tracking-server", "mlflow.pid"
 HOST, PORT = "127.0.0.1", 5000
 
 #: Processes that answer: enough for eight jobs at once, each of which waits for one answer at a time.
@@ -73,7 +73,6 @@ class Server:
         Raises:
             AugrunError: it ends, or does not answer.
         """
-        self._stop_orphan()
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.database]
         command += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
         command += ["--host", HOST, "--port", str(self.port), "--workers", str(self.workers)]
@@ -85,7 +84,7 @@ class Server:
             self._process = subprocess.Popen(
                 command, env=settings | os.environ, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
-        self._pid.write_text(process(self._process.pid), encoding="utf-8")
+        (self.folder / PID).write_text(process(self._process.pid), encoding="utf-8")
         until = time.monotonic() + PATIENCE_S
         while not answers(self.uri):
             if not self.runs or time.monotonic() > until:
@@ -103,7 +102,7 @@ class Server:
         if self._process is not None:
             stop(self._process)
         self._process = None
-        self._pid.unlink(missing_ok=True)
+        (self.folder / PID).unlink(missing_ok=True)
 
     def kill(self) -> None:
         """Ends it as a crash of the machine would."""
@@ -111,17 +110,6 @@ class Server:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-
-    @property
-    def _pid(self) -> Path:
-        return self.folder / "mlflow.pid"
-
-    def _stop_orphan(self) -> None:
-        """Ends a server that was left behind by one of us that was killed."""
-        with suppress(FileNotFoundError, ProcessLookupError):
-            left = self._pid.read_text(encoding="utf-8")
-            if not is_dead(left):
-                os.killpg(int(left.split(":")[1]), signal.SIGKILL)
 
 
 @contextmanager
@@ -138,8 +126,6 @@ def serving(output: Path, port: int | None = None, workers: int = WORKERS) -> It
         AugrunError: one of the two does not start.
     """
     folder = output.resolve() / FOLDER
-    if port is not None:
-        require_port(HOST, port)
     postgres.programs()  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")
@@ -148,6 +134,9 @@ def serving(output: Path, port: int | None = None, workers: int = WORKERS) -> It
     except Timeout:
         raise RequestError(f"{folder} is served already; stop that server, or set AUGRUN_OUTPUT") from None
     try:
+        _stop_orphan(folder / PID)
+        if port is not None:
+            require_port(HOST, port)
         with postgres.running(folder / "postgres") as database:
             server = Server(folder, database, port if port is not None else free_port(), workers)
             try:
@@ -157,6 +146,16 @@ def serving(output: Path, port: int | None = None, workers: int = WORKERS) -> It
                 server.stop()
     finally:
         lock.release()
+
+
+def _stop_orphan(path: Path) -> None:
+    """Ends a server that was left behind by one of us that was killed."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        left = path.read_text(encoding="utf-8")
+        until = time.monotonic() + 10
+        while not is_dead(left) and time.monotonic() < until:
+            os.killpg(int(left.split(":")[1]), signal.SIGKILL)
+            time.sleep(0.1)
 
 
 def free_port() -> int:
