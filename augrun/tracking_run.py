@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from augrun.tracking import Recorder
 
 TAG_LENGTH = 8000  # MLflow's limit
+ATTEMPTS = 5
 
 
 def by(fingerprint: str, kind: str) -> str:
@@ -55,8 +56,29 @@ class Run:
             tags = self._tags("condition") | {"augrun.process": process()}
             created = self.recorder.create(self.title, tags).info.run_id
             self.id = self.recorder.only(by(self.fingerprint, "condition"), created)
-            self.recorder.log_new_params(self.id, self._params)
+            self._surviving(lambda run_id: self.recorder.log_new_params(run_id, self._params))
             self.recorder.describe(self.names)
+
+    def _surviving(self, write: Callable[[str], None]) -> None:
+        """Writes to the run; to that which stays, where it has given way to another job's meanwhile (`Recorder.only`).
+
+        Everything can be written twice: what is there already is not added again.
+        """
+        from mlflow.exceptions import MlflowException
+
+        for attempt in range(ATTEMPTS):
+            assert self.id is not None
+            try:
+                return write(self.id)
+            except MlflowException as error:
+                found = self.recorder.search(by(self.fingerprint, "condition"))
+                whole = [run.info.run_id for run in found if run.data.tags.get("augrun.complete") == "true"]
+                if whole:
+                    self.id = whole[0]
+                    return None  # the other has written all of it
+                if "deleted" not in str(error) or not found or attempt == ATTEMPTS - 1:
+                    raise
+                self.id = found[0].info.run_id
 
     @property
     def _params(self) -> dict[str, Any]:
@@ -101,21 +123,10 @@ class Run:
                 if self.client.get_run(self.id).data.tags.get("augrun.complete") == "true":
                     self.complete = True  # another process, at work on the same condition, was faster
                     return False
-                try:
-                    self._send(self.id, folder)
-                except Exception:
-                    if not self._sent_elsewhere():
-                        raise
-                    self.complete = True
-                    return False
+                self._surviving(lambda run_id: self._send(run_id, folder))
                 self.complete = True
                 recorder.sent += 1
         return self.complete
-
-    def _sent_elsewhere(self) -> bool:
-        """Whether a job with another output root has sent the same condition meanwhile, into a run that stays."""
-        found = self.recorder.search(by(self.fingerprint, "condition"))
-        return any(run.data.tags.get("augrun.complete") == "true" for run in found)
 
     def _send(self, run_id: str, folder: Path) -> None:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))

@@ -29,6 +29,9 @@ from augrun.tuning_study import FINGERPRINT, SAMPLERS, STD, WHY, Study, name_of,
 if TYPE_CHECKING:
     from optuna import Trial
 
+    from augrun.tracking import Recorder
+    from augrun.tracking_off import Off
+
 log = logging.getLogger(__name__)
 
 #: The metrics that can be tuned: larger is better, and none needs a threshold.
@@ -69,6 +72,7 @@ class TuningSweeper(CheckedSweeper):
         from omegaconf import OmegaConf
 
         from augrun import tuning_report
+        from augrun.experiment import open_recorder
 
         assert self.config is not None and self.hydra_context is not None
         self._check_settings()
@@ -77,9 +81,10 @@ class TuningSweeper(CheckedSweeper):
         corners = [Row(space.overrides(values)) for values in space.corners()]
         config = self._peek(corners[0].overrides)
         self._check_request(config)
-        self._valid(corners, skip=False)
+        self._require_valid(corners)
         metric = self._metric(config)
-        self._prepare(corners[0].overrides)
+        recorder = open_recorder(config)
+        recorder.prepare()
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
@@ -87,8 +92,8 @@ class TuningSweeper(CheckedSweeper):
         name = self.study or name_of(space, metric, config)
         seed = config["seed"] if self.seed is None else self.seed
         with opened(root, name, space, self.sampler, seed, self.jobs) as study:
-            self._run(study, space, metric)
-            tuning_report.report(study, metric, self.sampler, config)
+            self._run(study, space, metric, recorder)
+            tuning_report.report(study, metric, self.sampler, config, recorder)
         return None
 
     def _check_settings(self) -> None:
@@ -111,6 +116,14 @@ class TuningSweeper(CheckedSweeper):
             raise RequestError("a published table has rows of its own; tune one condition, without experiment=NAME")
         if config.get("controls"):
             raise RequestError("controls=true adds conditions; tune one, and run it with its controls afterwards")
+
+    def _require_valid(self, corners: list[Row]) -> None:
+        """Refuses a space in which some choice, or an end of some range, cannot work."""
+        try:
+            self._valid(corners, skip=False)
+        except RequestError as error:
+            said = [line for line in str(error).splitlines() if not line.startswith("sweep.skip_invalid")]
+            raise RequestError("\n".join(said).replace(" rows ", " ends of what is searched ", 1)) from error
 
     def _metric(self, config: Mapping[str, Any]) -> str:
         """The metric to tune by, once it is known that every fold has a validation part.
@@ -148,7 +161,7 @@ class TuningSweeper(CheckedSweeper):
             raise RequestError(f"hydra.sweeper.metric={asked}: no such metric{nearest(name, list(legal))}")
         return name
 
-    def _run(self, study: Study, space: Space, metric: str) -> None:
+    def _run(self, study: Study, space: Space, metric: str, recorder: Recorder | Off) -> None:
         """Runs trials until there are as many as are wanted."""
         assert self.launcher is not None
         if there := len(study.ended):
@@ -163,26 +176,25 @@ class TuningSweeper(CheckedSweeper):
                 log.info("study %s, trial %d: %s", study.name, trial.number, ", ".join(short_words(trial.params)))
             returns = self.launcher.launch([row.overrides for row in rows], initial_job_idx=asked[0].number)
             for trial, row, result in zip(asked, rows, returns, strict=True):
-                self._tell(study, trial, _ended(row, result), metric)
+                _tell(study, trial, _ended(row, result), metric, recorder)
 
-    def _tell(self, study: Study, trial: Trial, row: Row, metric: str) -> None:
-        """Takes a job's result to Optuna and to the condition's run in MLflow."""
-        from augrun.experiment import open_recorder
 
-        outcome.rows.append(row)
-        if row.folder is None:
-            study.tell(trial, None, {WHY: (str(row.error).splitlines() or [type(row.error).__name__])[0]})
-            log.warning("study %s, trial %d: FAIL", study.name, trial.number)
-            return
-        value, std = measured(row.folder, metric)
-        if value is None:
-            row.error = AugrunError(f"validation/{metric} is not defined: no class of the part can be judged")
-            study.tell(trial, None, {WHY: str(row.error), FINGERPRINT: row.folder.name})
-            log.warning("study %s, trial %d: FAIL (%s)", study.name, trial.number, row.error)
-            return
-        study.tell(trial, value, {FINGERPRINT: row.folder.name, STD: std})
-        log.info("study %s, trial %d: validation/%s %.4f", study.name, trial.number, metric, value)
-        open_recorder(self._compose(row.overrides)).tell_study(row.folder, study.name, trial.number, value)
+def _tell(study: Study, trial: Trial, row: Row, metric: str, recorder: Recorder | Off) -> None:
+    """Takes a job's result to Optuna and to the condition's run in MLflow."""
+    outcome.rows.append(row)
+    if row.folder is None:
+        study.tell(trial, None, {WHY: (str(row.error).splitlines() or [type(row.error).__name__])[0]})
+        log.warning("study %s, trial %d: FAIL", study.name, trial.number)
+        return
+    value, std = measured(row.folder, metric)
+    if value is None:
+        row.error = AugrunError(f"validation/{metric} is not defined: no class of the part can be judged")
+        study.tell(trial, None, {WHY: str(row.error), FINGERPRINT: row.folder.name})
+        log.warning("study %s, trial %d: FAIL (%s)", study.name, trial.number, row.error)
+        return
+    study.tell(trial, value, {FINGERPRINT: row.folder.name, STD: std})
+    log.info("study %s, trial %d: validation/%s %.4f", study.name, trial.number, metric, value)
+    recorder.tell_study(row.folder, study.name, trial.number, value)
 
 
 def measured(folder: Path, metric: str) -> tuple[float | None, float | None]:

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augrun.reports.tables import DATA
 from augrun.stages import write_text
 from augrun.tuning_study import FINGERPRINT, STD, WHY
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from augrun.tracking import Recorder
+    from augrun.tracking_off import Off
     from augrun.tuning_study import Study
 
 #: What is said below every table.
@@ -58,7 +61,7 @@ class Line:
         return Line(trial.number, trial.params, trial.value, notes.get(STD), notes.get(FINGERPRINT, ""), why)
 
 
-def report(study: Study, metric: str, sampler: str, config: Mapping[str, Any]) -> Path | None:
+def report(study: Study, metric: str, sampler: str, config: Mapping[str, Any], recorder: Recorder | Off) -> Path | None:
     """Tells what a study found: on the console, in the store, and in MLflow.
 
     Args:
@@ -66,11 +69,12 @@ def report(study: Study, metric: str, sampler: str, config: Mapping[str, Any]) -
         metric: the one that was tuned.
         sampler: its name.
         config: the configuration of any trial.
+        recorder: of the study.
 
     Returns:
         The folder with the tables; None where no trial has ended.
     """
-    from augrun.experiment import open_recorder, open_store
+    from augrun.experiment import open_store
 
     lines = [Line.of(trial) for trial in study.ended]
     if not lines:
@@ -79,14 +83,15 @@ def report(study: Study, metric: str, sampler: str, config: Mapping[str, Any]) -
     tested = None
     if best is not None:
         results = store.root / "condition" / best.user_attrs[FINGERPRINT] / "results.json"
-        tested = json.loads(results.read_text(encoding="utf-8"))["summary"] if results.is_file() else None
+        tested = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
     told = {
         "study": study.name,
         "metric": f"validation/{metric}",
         "sampler": sampler,
-        "data": config["dataset"]["name"],
+        "dataset": config["dataset"]["name"],
+        "data": None if tested is None else tested["condition"].get("data"),
         "best": None if best is None else best.number,
-        "test_of_best": tested,
+        "test_of_best": None if tested is None else tested["summary"],
         "trials": [
             {
                 "number": line.number,
@@ -108,7 +113,6 @@ def report(study: Study, metric: str, sampler: str, config: Mapping[str, Any]) -
         _write(folder, told, lines, metric)
 
     folder = stage.get(write)
-    recorder = open_recorder(config)
     recorder.comparison(study.name, stage.fingerprint, folder)
     print((folder / "tables" / "trials.txt").read_text(encoding="utf-8"))
     print(recorder.closing_line())
@@ -151,7 +155,9 @@ def _value(value: Any) -> str:
 def _said(told: Mapping[str, Any], lines: Sequence[Line], metric: str) -> list[str]:
     """What stands below the table."""
     failed = [line for line in lines if line.value is None]
-    said = [f"Study {told['study']} on {told['data']}: {len(lines)} trials by {told['sampler']}, {len(failed)} failed."]
+    said = [
+        f"Study {told['study']} on {told['dataset']}: {len(lines)} trials by {told['sampler']}, {len(failed)} failed."
+    ]
     said += [f"Trial {line.number} failed: {line.why}" for line in failed]
     if told["best"] is None:
         return [*said, "No trial has a score, so that nothing is chosen."]
@@ -159,7 +165,8 @@ def _said(told: Mapping[str, Any], lines: Sequence[Line], metric: str) -> list[s
     result = "is no longer in the store"
     if tested and tested["mean"] is not None:
         result = f"{tested['mean']:.4f}" + ("" if tested["std"] is None else f" ± {tested['std']:.4f} over trials")
-    return [*said, f"* is the best on validation. Its test/{metric}: {result}.", CAUTION]
+    kind = [DATA[told["data"]]] if told["data"] in DATA else []
+    return [*said, f"* is the best on validation. Its test/{metric}: {result}.", CAUTION, *kind]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
