@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.optim.adam import adam
 from torch.utils.data import Dataset
 
-from augrun.training import derive_seed
+from augrun.batches import derive_seed
 
 #: Optimiser steps between two new beginnings of the random numbers.
 CHUNK = 50

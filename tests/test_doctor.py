@@ -253,10 +253,10 @@ def mount_at(folder: Path, mount: str, kind: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_exit_code_2_and_how_many_problems(capsys: pytest.CaptureFixture) -> None:
-    request = ["doctor", "generator=none", "scale=demo", "dataset.root=/nowhere", "trainer.devices=3", "trainer=cpu"]
+    request = ["doctor", "generator=none", "scale=demo", "dataset.root=/nowhere", "trainer.devices=auto", "trainer=cpu"]
     assert cli.run(request) == 2
     said = capsys.readouterr().out.splitlines()
-    assert "FAIL  devices: trainer.devices=3, but training takes one; use trainer.devices=1" in said
+    assert "FAIL  devices: trainer.devices=auto takes every GPU, but there is none; give a number" in said
     assert said[-1] == "the run could not start: 2 problems (1 warning)"
 
 
