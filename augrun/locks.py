@@ -257,6 +257,10 @@ class FolderLock:
     def __exit__(self, *_: Any) -> None:
         self.release()
 
+    def __del__(self) -> None:
+        self._count = 0  # a lock that nobody has any more is nobody's
+        self.release()
+
     def owner(self) -> Owner | None:
         """Who holds the lock; None where nobody does."""
         try:
@@ -293,7 +297,8 @@ class FolderLock:
             shutil.rmtree(beside, ignore_errors=True)
         self._token, self._process = token, os.getpid()
         self._stop = threading.Event()
-        threading.Thread(target=self._beat, args=(self._mine, self._stop), daemon=True).start()
+        beat = (self._mine, self.heartbeat_s, self._stop)  # and not the lock, which could then never be forgotten
+        threading.Thread(target=_show_life, args=beat, daemon=True).start()
         return True
 
     def _stale(self, owner: Owner) -> bool:
@@ -312,17 +317,18 @@ class FolderLock:
         with suppress(FileNotFoundError):
             aside.unlink()
 
-    def _beat(self, mine: Path, stop: threading.Event) -> None:
-        """Shows again and again that the holder lives."""
-        while not stop.wait(self.heartbeat_s):
-            try:
-                os.utime(mine)
-            except FileNotFoundError:
-                if not stop.is_set():
-                    log.warning("%s: another job has taken this lock over", self.path.name)
-                return
-            except OSError:
-                continue  # a file server that is away for a moment
+
+def _show_life(mine: Path, every_s: float, stop: threading.Event) -> None:
+    """Shows again and again that the holder of a lock lives."""
+    while not stop.wait(every_s):
+        try:
+            os.utime(mine)
+        except FileNotFoundError:
+            if not stop.is_set():
+                log.warning("%s: another job has taken this lock over", mine.parent.name)
+            return
+        except OSError:
+            continue  # a file server that is away for a moment
 
 
 def this_host() -> str:

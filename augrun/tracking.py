@@ -367,9 +367,10 @@ class Recorder:
     def closing_line(self) -> str:
         """Where the runs are, or that they could not be sent."""
         if self.problem:
+            to = f" --tracking {self.uri}" if self.settings.uri else ""
             return (
                 f"MLflow at {self.uri} did not take everything ({self.problem}).\n"
-                "Nothing is lost: `augrun store sync` sends what is missing once it answers."
+                f"Nothing is lost: `augrun store sync{to}` sends what is missing once it answers."
             )
         place = f"at {self.uri}" if self.settings.uri else "`augrun ui` shows them"
         return f"MLflow: experiment {self.settings.experiment}, {place}"

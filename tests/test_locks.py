@@ -185,6 +185,14 @@ def test_a_lock_is_given_back_as_often_as_it_was_taken(tmp_path: Path) -> None:
     assert lock.owner() is None
 
 
+def test_a_lock_that_nobody_has_any_more_is_free(tmp_path: Path) -> None:
+    with FolderLock(tmp_path / "one.lock").acquire() as lock:
+        path = lock.path
+        assert path.exists()
+    del lock
+    assert not path.exists()
+
+
 def test_a_folder_of_locks_is_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUGRUN_LOCKS", "folder")
     assert locks.kind_of(tmp_path) == "folder"

@@ -163,7 +163,8 @@ def test_a_server_that_goes_away_loses_nothing(tmp_path: Path, server: Server, m
     assert len(sent) == 2
     lines = broken.closing_line().splitlines()
     assert lines[0].startswith(f"MLflow at {server.uri} did not take everything (")
-    assert lines[1] == "Nothing is lost: `augrun store sync` sends what is missing once it answers."
+    again = f"`augrun store sync --tracking {server.uri}`"
+    assert lines[1] == f"Nothing is lost: {again} sends what is missing once it answers."
     # The last file that arrived did so by half.
     arrived = max((server.folder / "artifacts").rglob("tables/*"), key=lambda path: path.stat().st_mtime_ns)
     arrived.write_bytes(arrived.read_bytes()[:3])
