@@ -97,9 +97,8 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path, kind: str)
 
 def elsewhere(path: Path) -> Path:
     """A folder lock that a process of another machine holds; returns its owner's file."""
-    lock = FolderLock(path, heartbeat_s=3600)
-    lock.acquire()
-    (owner,) = lock.path.iterdir()
+    owner = FolderLock(path).path / "owner-0123"
+    owner.parent.mkdir()
     owner.write_text('{"host": "node7 1234 pid:[1]", "pid": 1, "started": "1"}')
     return owner
 
