@@ -49,6 +49,10 @@ HEARTBEAT_S, STALE_S = 10.0, 120.0
 POLL_S = 0.2
 
 _OWNER = "owner-"
+
+#: The last sign of life that this process has seen of each lock's owner, and when, by its own clock.
+_SEEN: dict[Path, tuple[tuple[str, int], float]] = {}
+
 _NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -67,7 +71,10 @@ def held(path: Path) -> bool:
     if not path.parent.is_dir():
         return False
     one = lock(path)
-    if isinstance(one, FileLock) and not path.exists():
+    if isinstance(one, FolderLock):
+        owner = one.owner()
+        return owner is not None and not one.stale(owner)
+    if not path.exists():
         return False
     try:
         one.acquire(timeout=0)
@@ -207,7 +214,6 @@ class FolderLock:
         self._token = ""
         self._process = 0
         self._stop: threading.Event | None = None
-        self._seen: tuple[tuple[str, int], float] = (("", 0), 0.0)
 
     @property
     def is_locked(self) -> bool:
@@ -277,7 +283,7 @@ class FolderLock:
     def _take(self) -> bool:
         """One attempt."""
         owner = self.owner()
-        if owner is not None and not self._stale(owner):
+        if owner is not None and not self.stale(owner):
             return False
         if owner is not None:
             self._break(owner)
@@ -301,12 +307,12 @@ class FolderLock:
         threading.Thread(target=_show_life, args=beat, daemon=True).start()
         return True
 
-    def _stale(self, owner: Owner) -> bool:
+    def stale(self, owner: Owner) -> bool:
         """Whether the owner is gone, as far as one can know."""
         sign = (owner.token, owner.beat)
-        if self._seen[0] != sign:
-            self._seen = (sign, time.monotonic())
-        return owner.gone or time.monotonic() - self._seen[1] > self.stale_s
+        if self.path not in _SEEN or _SEEN[self.path][0] != sign:
+            _SEEN[self.path] = (sign, time.monotonic())
+        return owner.gone or time.monotonic() - _SEEN[self.path][1] > self.stale_s
 
     def _break(self, owner: Owner) -> None:
         """Takes the lock from an owner that is gone; another's is not touched, whoever was faster."""

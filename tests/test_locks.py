@@ -124,6 +124,18 @@ def test_a_holder_elsewhere_is_believed_for_as_long_as_it_shows_that_it_lives(tm
     waiting.release()
 
 
+def test_who_asks_again_and_again_sees_that_a_holder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUGRUN_LOCKS", "folder")
+    monkeypatch.setattr(FolderLock.__init__, "__defaults__", (10.0, 0.3, 0.02))
+    path = tmp_path / "one.lock"
+    elsewhere(path)
+    assert locks.held(path)
+    time.sleep(0.4)
+    assert not locks.held(path)
+    with locks.lock(path):  # at once: what was seen before counts
+        assert locks.held(path)
+
+
 def test_clocks_need_not_agree(tmp_path: Path) -> None:
     """A sign of life from the past of this clock, as a file server whose clock is behind gives it."""
     os.utime(elsewhere(tmp_path / "one.lock"), (0, 0))
