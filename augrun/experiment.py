@@ -64,7 +64,7 @@ def run(config: Mapping[str, Any], command: str | None = None, swept: bool = Fal
 
     if reference is not None:
         row = condition.names["generator" if condition.generates else "policy"]
-        compare(config, [("baseline", reference), (row, folder)], of=folder, page=not swept)
+        compare(config, [("baseline", reference), (row, folder)], of=folder, page=not swept, recorder=recorder)
     elif recorder.problem:
         log.warning(recorder.closing_line())
     return folder
@@ -216,6 +216,7 @@ def compare(
     of: Path | None = None,
     table: Definition | None = None,
     page: bool = True,
+    recorder: Recorder | Off | None = None,
 ) -> Path:
     """Sets conditions side by side: on the console, in the store, and in MLflow.
 
@@ -225,6 +226,7 @@ def compare(
         of: the condition whose run gets the comparison; None makes a run of its own, as a sweep does.
         table: the published table that the rows are of.
         page: whether to write a page that shows all of it.
+        recorder: of the run, which remembers what it could not send.
     """
     from augrun.reports import comparison
 
@@ -240,7 +242,7 @@ def compare(
         comparison.write(folder, name, rows, table, judged, page=page)
 
     folder = stage.get(write, "comparing")
-    recorder = open_recorder(config)
+    recorder = recorder or open_recorder(config)
     if of is not None:
         recorder.add_comparison(of, folder)
     else:

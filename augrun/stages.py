@@ -16,17 +16,19 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from augrun import locks
 from augrun.code import code_digest
 from augrun.cost import measured
 from augrun.errors import AugrunError
+from augrun.locks import Lock
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +88,13 @@ class Stage:
         """Whether a job is at it right now."""
         return self.store.held(self.kind, self.fingerprint)
 
-    def claim(self) -> FileLock | None:
+    def claim(self) -> Lock | None:
         """Its lock, taken, for whoever does several stages at once; None where it is done or another job is at it.
 
         Never waits, so that who holds some stages may try to claim more.
         """
         lock = None if self.done else self.store.claim(self)
-        if lock is not None and self.done:  # another job was faster
+        if lock is not None and self.made:  # another job was faster
             lock.release()
             return None
         return lock
@@ -102,7 +104,7 @@ class Stage:
         compute: Callable[[Path], Mapping[str, Any] | None],
         title: str = "",
         uses: Sequence[str] = (),
-        claimed: bool = False,
+        claimed: Lock | None = None,
     ) -> Path:
         """The result's folder; computed now, under the stage's lock, if nobody has done so before.
 
@@ -112,20 +114,33 @@ class Stage:
             title: what to call this on the console; nothing is said without.
             uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
                 (features that it would cost hours to extract again).
-            claimed: whether the caller has the lock already, from `claim`.
+            claimed: the lock, where the caller has it already from `claim`.
         """
         if self.done:
             self.store.note(self, computed=False)
             return self.folder
-        if claimed:
-            return self._compute(compute, title, uses)
-        with self.store.lock(self, title):
-            if self.done:  # another job was faster
+        if claimed is not None:
+            return self._compute(compute, title, uses, claimed)
+        with self.store.lock(self, title) as lock:
+            if self.made:  # another job was faster
                 self.store.note(self, computed=False)
                 return self.folder
-            return self._compute(compute, title, uses)
+            return self._compute(compute, title, uses, lock)
 
-    def _compute(self, compute: Callable[[Path], Mapping[str, Any] | None], title: str, uses: Sequence[str]) -> Path:
+    @property
+    def made(self) -> bool:
+        """`done`, asked of the folder above: a network file system may remember what was not there a moment ago."""
+        with suppress(FileNotFoundError):
+            return self.fingerprint in os.listdir(self.folder.parent)
+        return False
+
+    def _compute(
+        self,
+        compute: Callable[[Path], Mapping[str, Any] | None],
+        title: str,
+        uses: Sequence[str],
+        lock: Lock,
+    ) -> Path:
         partial = self.folder.with_name(self.fingerprint + PARTIAL)
         resumed = partial.is_dir()
         with self.store.writing():
@@ -150,6 +165,7 @@ class Stage:
                 "summary": dict(summary or {}),
             }
             write_text(partial / MANIFEST, json.dumps(manifest, indent=1, default=_plain))
+            locks.require(lock)
             partial.rename(self.folder)
         self.store.note(self, computed=True)
         self.store.journal(self, manifest)
@@ -213,41 +229,39 @@ class Store:
         with suppress(OSError), open(self.root / JOURNAL, "ab", buffering=0) as file:
             file.write(line.encode())
 
-    def _lock(self, kind: str, fingerprint: str) -> FileLock:
-        return FileLock(self.root / "locks" / f"{kind}-{fingerprint}.lock")
+    def _lock(self, kind: str, fingerprint: str) -> Lock:
+        path = self.root / "locks" / f"{kind}-{fingerprint}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return locks.lock(path)
 
-    def claim(self, stage: Stage) -> FileLock | None:
+    def claim(self, stage: Stage) -> Lock | None:
         """The stage's lock, already taken; None where another job holds it."""
         with self.writing():
             lock = self._lock(stage.kind, stage.fingerprint)
-            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0.1)  # longer than another job takes to see whether it is held
             except Timeout:
                 return None
         return lock
 
-    def lock(self, stage: Stage, title: str = "") -> FileLock:
-        """The stage's lock, already taken; says so when another job holds it and this one waits."""
+    @contextmanager
+    def lock(self, stage: Stage, title: str = "") -> Iterator[Lock]:
+        """Holds the stage's lock; says so when another job has it and this one waits."""
         lock = self.claim(stage)
         if lock is None:
             log.info("%s: another job is at it, waiting", title or stage.kind)
-            lock = self._lock(stage.kind, stage.fingerprint)
             with self.writing():
+                lock = self._lock(stage.kind, stage.fingerprint)
                 lock.acquire()
-        return lock
+                lock.acquire()
+        try:
+            yield lock
+        finally:
+            lock.release()
 
     def held(self, kind: str, fingerprint: str) -> bool:
         """Whether a job holds the lock of a stage right now."""
-        lock = self._lock(kind, fingerprint)
-        if not Path(lock.lock_file).exists():
-            return False
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        return locks.held(self.root / "locks" / f"{kind}-{fingerprint}.lock")
 
     def writing(self) -> _Writing:
         """Turns a full disk or an unwritable folder into a clear message."""

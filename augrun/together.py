@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from augrun.job import Job
+from augrun.locks import Lock
 from augrun.stages import Stage
 
 KIND = "together"
@@ -39,21 +40,27 @@ def train(
             the stages they are, by their places.
         title: what to call this on the console, by the same places.
     """
-    with ExitStack() as locks:
-        free = []
+    with ExitStack() as held:
+        claimed: dict[int, Lock] = {}
         for place, stage in enumerate(stages):
             lock = stage.claim()
             if lock is not None:
-                locks.callback(lock.release)
-                free.append(place)
+                held.callback(lock.release)
+                claimed[place] = lock
+        free = list(claimed)
         if len(free) > 1:
-            _train([stages[place] for place in free], job, lambda jobs: fit(jobs, free), title(free))
+            of_free = [(stages[place], lock) for place, lock in claimed.items()]
+            _train(of_free, job, lambda jobs: fit(jobs, free), title(free))
 
 
 def _train(
-    stages: Sequence[Stage], job: Callable[[Path, Stage], Job], fit: Callable[[list[Job]], None], title: str
+    claimed: Sequence[tuple[Stage, Lock]],
+    job: Callable[[Path, Stage], Job],
+    fit: Callable[[list[Job]], None],
+    title: str,
 ) -> None:
     """The same for stages whose locks are held."""
+    stages = [stage for stage, _ in claimed]
     inputs = {str(place): stage.fingerprint for place, stage in enumerate(stages)}
     whole = stages[0].store.stage(KIND, settings={}, inputs=inputs, code=__name__)
 
@@ -66,11 +73,11 @@ def _train(
     folder = whole.get(all_of_them, title)
     cost = whole.manifest["cost"]
     share = cost["own_seconds"] / len(stages)
-    for place, stage in enumerate(stages):
+    for place, (stage, lock) in enumerate(claimed):
 
         def take(into: Path, of: Path = folder / str(place)) -> dict[str, Any]:
             shutil.copytree(of, into, dirs_exist_ok=True)
             return {"trained_together": len(stages), "share_of_seconds": share, "cost": cost}
 
-        stage.get(take, claimed=True)
+        stage.get(take, claimed=lock)
     shutil.rmtree(folder, ignore_errors=True)
