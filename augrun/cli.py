@@ -20,6 +20,7 @@ augrun: does what a generator makes carry its class, and does training on it hel
   augrun                                               the built-in demonstration (a rendered stand-in corpus)
   augrun generator=ddsp dataset=jamendo_mood           one condition, compared with its baseline
   augrun -m generator=none,copy,ddsp dataset=jamendo_mood     a sweep, compared in one table
+  augrun -m generator=none,ddsp hydra/launcher=joblib  its rows side by side (submitit_local, submitit_slurm, ray)
   augrun generator=ddsp dataset=feel dataset.root=DIR  your own corpus
 
 Overrides are Hydra's: group=choice, key=value. Groups (choices: augrun list):
