@@ -60,8 +60,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Carries out one command line; returns the exit code."""
-    # Hydra refuses a plus before a key that is there: `controls` is meant as something to add, with or without one.
-    arguments = [word[1:] if word.startswith("+controls=") else word for word in arguments]
+    # Hydra refuses a plus before a key that is there: these are meant as something to add, with or without one.
+    arguments = [word[1:] if word.startswith(("+controls=", "+profile=")) else word for word in arguments]
     try:
         if any(word in ("-h", "--help") for word in arguments):
             print(help_page(), end="")
