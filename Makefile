@@ -14,7 +14,7 @@ help: ## this list
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev,jukebox,functionals]'
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev,jukebox,functionals,launchers,server,tuning]'
 	@touch $@
 
 setup: $(STAMP) ## make .venv and install augrun with everything its tests need
@@ -57,8 +57,8 @@ env-augment: $(STAMP) ## audiomentations and torch-audiomentations beside augrun
 env-ddsp: ## Magenta's ddsp 3.7.0 in an environment of its own (.venv-ddsp), for generator=ddsp_magenta and comparisons
 	PYTHON=$(PYTHON) bash scripts/setup_ddsp_env.sh .venv-ddsp
 
-tracking-server: $(STAMP) ## an MLflow server on this machine's loopback, on the output folder
-	$(BIN)/augrun ui
+tracking-server: $(STAMP) ## an MLflow server with PostgreSQL and an artifact proxy, on this machine's loopback (PORT=5000)
+	$(BIN)/python -m augrun.tracking_server $(if $(PORT),--port $(PORT))
 
 clean: ## remove caches and build leftovers; outputs stay
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis tests/output

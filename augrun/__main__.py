@@ -2,4 +2,5 @@
 
 from augrun.cli import main
 
-main()
+if __name__ == "__main__":  # processes that a training starts import this file
+    main()

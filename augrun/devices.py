@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from augrun.errors import RequestError
@@ -19,7 +20,10 @@ def device(hardware: Hardware) -> torch.device:
     """
     try:
         with quiet():
-            return pl.Trainer(accelerator=hardware.accelerator, devices=1, logger=False).strategy.root_device
+            trainer = pl.Trainer(
+                accelerator=hardware.accelerator, devices=1, logger=False, plugins=[LightningEnvironment()]
+            )
+            return trainer.strategy.root_device
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise RequestError(

@@ -20,6 +20,7 @@ from augrun.composing import compose
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 from augrun.doctor_findings import Examined, Finding, fail, failed, ok, warn
+from augrun.doctor_store import store_locks
 from augrun.errors import AugrunError, RequestError
 from augrun.recordings import build, real_root
 
@@ -191,6 +192,7 @@ CHECKS: tuple[Check, ...] = (
     folds,
     machine.disk,
     machine.output,
+    store_locks,
     machine.packages,
     machine.extras,
     components,

@@ -175,6 +175,7 @@ def devices(examined: Examined) -> Iterator[Finding]:
     """What the trainer asks for is there."""
     import torch
 
+    from augrun import ranks
     from augrun.devices import device
 
     hardware = examined.condition.hardware
@@ -186,10 +187,9 @@ def devices(examined: Examined) -> Iterator[Finding]:
         where = device(hardware)  # as training finds it
         cpu = f"the CPU, {cores} core{'s' if cores > 1 else ''}"
         takes = {"cpu": cpu, "cuda": gpus[where.index or 0] if gpus else ""}.get(where.type, where.type)
-        if hardware.devices != 1:
-            yield fail(f"devices: trainer.devices={hardware.devices}, but training takes one", "use trainer.devices=1")
-        else:
-            yield ok(f"devices: trainer.accelerator={hardware.accelerator} takes {takes}; {seen}")
+        count = ranks.count(hardware)
+        takes += f", {count} processes for each training" if count > 1 else ""
+        yield ok(f"devices: trainer.accelerator={hardware.accelerator} takes {takes}; {seen}")
     except AugrunError as error:
         yield failed("devices", error)
     if not gpus and shutil.which("nvidia-smi"):

@@ -277,8 +277,8 @@ class Plan:
         )
 
     def _trained(self, group: str) -> dict[str, Any]:
-        """A trained component's settings, and the precision it trains with: that changes results, devices do not."""
-        return {**schema.settings_of(self.config[group]), "precision": self.hardware.precision}
+        """A trained component's settings, and what of the hardware changes results; devices do not."""
+        return {**schema.settings_of(self.config[group]), **self.hardware.changes}
 
     @cached_property
     def _drawn(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What a condition leaves behind: `results.json`, predictions, tables, figures and sounds, in one folder.
 
-results.json        metrics by fold and trial, their summary, what was generated, its label validity and quality
+results.json        metrics by fold and trial, their summary, the same of the validation part (`validation`, to choose
+                    settings by), what was generated, its label validity and quality
 label_validity.json what the baseline's classifier takes the samples for
 quality.json        how near the samples are to recordings in that classifier's embedding, where it has one
 record.json         the run's title and what it was made with: commit, versions, device, digests of corpora
 config.yaml         the resolved configuration
-predictions/        scores on the test part, one npz a fold and trial
+predictions/        scores on the validation and test parts, one npz a fold and trial
 per_class.json      the main metric of each class, by trial
 curves/             each classifier's learning curves, and those of its generator
 health/             what a generator says of its own training, such as a collapse
@@ -43,6 +44,7 @@ from augrun.evaluation.results import (
     generated_account,
     mean_of_defined,
     summarise,
+    summarise_validation,
 )
 from augrun.stages import write_text
 
@@ -105,6 +107,8 @@ def write(
     judged = [one.judged for one in left if one.judged is not None]
     if judged:
         results["label_validity"] = judge(folder, names, judged, config["confidence"])
+    if (validation := summarise_validation(trials, config["confidence"])) is not None:
+        results["validation"] = validation
     measured = [(one.scored.fold, one.scored.trial, one.quality) for one in left if one.quality is not None]
     if measured:
         results["quality"] = qualify(folder, names, measured, label_set.names, config["confidence"])
@@ -135,13 +139,14 @@ def _trial(folder: Path, one: Left) -> dict[str, Any]:
         if made.is_file():
             kept.parent.mkdir(exist_ok=True)
             shutil.copyfile(made, kept)
+    validated = scored.validated()
     return {
         "fold": scored.fold,
         "trial": scored.trial,
         "seed": scored.seed,
         "metrics": finite(scored.metrics()),
         "predictions": f"predictions/{place}.npz",
-    }
+    } | ({} if validated is None else {"validation": finite(validated)})
 
 
 def judge(folder: Path, names: Mapping[str, str], judged: Sequence[Judged], confidence: float) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class _Work:
 
     def _try(self, part: int) -> bool:
         """Does a part that nobody is at; whether anything was done."""
-        lock = self.stage.store.try_lock(self.stage, part)
+        lock = self.stage.store.claim(self.stage, part)
         if lock is None:
             return False
         try:

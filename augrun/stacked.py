@@ -22,7 +22,7 @@ from torch.optim.adam import adam
 from torch.utils.data import Dataset
 
 from augrun import watch
-from augrun.training import derive_seed
+from augrun.batches import derive_seed
 
 #: Optimiser steps between two new beginnings of the random numbers.
 CHUNK = 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -109,7 +110,8 @@ def train(module: Stacked, job: Job) -> dict[str, torch.Tensor]:
         The module's state at the end, on the CPU.
     """
     chunks = Chunks(module.steps)
-    result = fit(module, chunks, None, job, epochs=chunks.epochs, batch_size=1)
+    alone = replace(job, hardware=job.hardware.alone)
+    result = fit(module, chunks, None, alone, epochs=chunks.epochs, batch_size=1)
     return read_weights(result.best)
 
 

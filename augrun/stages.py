@@ -16,24 +16,26 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from augrun import watch
+from augrun import locks, watch
 from augrun.code import code_digest
 from augrun.cost import measured
 from augrun.errors import AugrunError
+from augrun.locks import Lock
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "stage.json"
 PARTIAL = ".partial"
 RESULTS = ("condition", "comparison")  # what people want to keep; everything else serves these
+JOURNAL = "computed.jsonl"  # a line for every computation there ever was: two of one stage would show
 LENGTH = 20  # hexadecimal digits of a fingerprint: 80 bits
 
 
@@ -81,11 +83,28 @@ class Stage:
         """What was recorded when the stage was done: content, cost, versions."""
         return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
 
+    @property
+    def held(self) -> bool:
+        """Whether a job is at it right now."""
+        return self.store.held(self.kind, self.fingerprint)
+
+    def claim(self) -> Lock | None:
+        """Its lock, taken, for whoever does several stages at once; None where it is done or another job is at it.
+
+        Never waits, so that who holds some stages may try to claim more.
+        """
+        lock = None if self.done else self.store.claim(self)
+        if lock is not None and self.made:  # another job was faster
+            lock.release()
+            return None
+        return lock
+
     def get(
         self,
         compute: Callable[[Path], Mapping[str, Any] | None],
         title: str = "",
         uses: Sequence[str] = (),
+        claimed: Lock | None = None,
         said: bool = True,
     ) -> Path:
         """The result's folder; computed now, under the stage's lock, if nobody has done so before.
@@ -96,19 +115,34 @@ class Stage:
             title: what to call this on the console; nothing is said without.
             uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
                 (features that it would cost hours to extract again).
+            claimed: the lock, where the caller has it already from `claim`.
             said: whether to say the title on the console.
         """
         if self.done:
             self.store.note(self, computed=False)
             return self.folder
-        with self.store.lock(self, title):
-            if self.done:  # another job was faster
+        if claimed is not None:
+            return self._compute(compute, title, uses, claimed, said)
+        with self.store.lock(self, title) as lock:
+            if self.made:  # another job was faster
                 self.store.note(self, computed=False)
                 return self.folder
-            return self._compute(compute, title, uses, said)
+            return self._compute(compute, title, uses, lock, said)
+
+    @property
+    def made(self) -> bool:
+        """`done`, asked of the folder above: a network file system may remember what was not there a moment ago."""
+        with suppress(FileNotFoundError):
+            return self.fingerprint in os.listdir(self.folder.parent)
+        return False
 
     def _compute(
-        self, compute: Callable[[Path], Mapping[str, Any] | None], title: str, uses: Sequence[str], said: bool
+        self,
+        compute: Callable[[Path], Mapping[str, Any] | None],
+        title: str,
+        uses: Sequence[str],
+        lock: Lock,
+        said: bool = True,
     ) -> Path:
         partial = self.folder.with_name(self.fingerprint + PARTIAL)
         resumed = partial.is_dir()
@@ -134,8 +168,10 @@ class Stage:
                 "summary": dict(summary or {}),
             }
             write_text(partial / MANIFEST, json.dumps(manifest, indent=1, default=_plain))
+            locks.require(lock)
             partial.rename(self.folder)
         self.store.note(self, computed=True)
+        self.store.journal(self, manifest)
         return self.folder
 
 
@@ -189,30 +225,48 @@ class Store:
         with suppress(OSError):  # a store one may only read still serves
             os.utime(stage.folder)
 
-    def lock(self, stage: Stage, title: str = "") -> FileLock:
-        """The stage's lock, already taken; says so when another job holds it and this one waits."""
-        path = self.root / "locks" / f"{stage.kind}-{stage.fingerprint}.lock"
-        with self.writing():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.info("%s: another job is at it, waiting", title or stage.kind)
-                lock.acquire()
-        return lock
+    def journal(self, stage: Stage, manifest: Mapping[str, Any]) -> None:
+        """Adds a line to the account of all computations, in one write, as several processes add to it."""
+        known = {key: manifest[key] for key in ("kind", "fingerprint", "title", "seconds", "finished", "host")}
+        line = json.dumps(known | {"own_seconds": manifest["cost"]["own_seconds"], "process": os.getpid()}) + "\n"
+        with suppress(OSError), open(self.root / JOURNAL, "ab", buffering=0) as file:
+            file.write(line.encode())
 
-    def try_lock(self, stage: Stage, part: int) -> FileLock | None:
-        """The lock of a part of a stage's work (`augrun.shards`), already taken; None where another job holds it."""
-        path = self.root / "locks" / f"{stage.kind}-{stage.fingerprint}.{part}.lock"
+    def _lock(self, kind: str, fingerprint: str, part: int | None = None) -> Lock:
+        of_part = "" if part is None else f".{part}"
+        path = self.root / "locks" / f"{kind}-{fingerprint}{of_part}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return locks.lock(path)
+
+    def claim(self, stage: Stage, part: int | None = None) -> Lock | None:
+        """The lock of a stage or of a part of it (`augrun.shards`), already taken; None where another job holds it."""
         with self.writing():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
+            lock = self._lock(stage.kind, stage.fingerprint, part)
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=0.1)  # longer than another job takes to see whether it is held
             except Timeout:
                 return None
         return lock
+
+    @contextmanager
+    def lock(self, stage: Stage, title: str = "") -> Iterator[Lock]:
+        """Holds the stage's lock; says so when another job has it and this one waits."""
+        lock = self.claim(stage)
+        if lock is None:
+            log.info("%s: another job is at it, waiting", title or stage.kind)
+            with self.writing():
+                lock = self._lock(stage.kind, stage.fingerprint)
+                lock.acquire()
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+    def held(self, kind: str, fingerprint: str) -> bool:
+        """Whether a job holds the lock of a stage, or of a part of it, right now."""
+        folder, name = self.root / "locks", f"{kind}-{fingerprint}"
+        parts = {path.with_name(path.name.removesuffix(".held")) for path in folder.glob(f"{name}.*.lock*")}
+        return any(locks.held(path) for path in (folder / f"{name}.lock", *sorted(parts)))
 
     def writing(self) -> _Writing:
         """Turns a full disk or an unwritable folder into a clear message."""
@@ -294,14 +348,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a job holds its lock, or that of a part of it, right now."""
-        locks, name = self.store.root / "locks", f"{self.kind}-{self.fingerprint}"
-        for path in (locks / f"{name}.lock", *locks.glob(f"{name}.*.lock")):
-            try:
-                if path.exists():
-                    FileLock(path).acquire(timeout=0).lock.release()
-            except Timeout:
-                return True
-        return False
+        return self.store.held(self.kind, self.fingerprint)
 
     def remove(self) -> None:
         """Moves the folder out of its place first, so that it is never seen half removed."""

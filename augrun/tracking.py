@@ -1,4 +1,4 @@
-"""The only module, with `tracking_run`, `tracking_inputs`, `tracking_sync` and `tracking_fetch`, that talks to MLflow.
+"""The only module, with its own `tracking_*`, that talks to MLflow.
 
 MLflow is a view: what a condition left in the store is what is sent. A condition's run is found by its fingerprint, so
 a repeat adds nothing, and one that was killed is taken up again. `Run.log_condition` is the one way from a stored
@@ -13,13 +13,13 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from augrun import tracking_view
+from augrun import locks, tracking_view
 from augrun.errors import RequestError
 from augrun.stages import write_text
 from augrun.tracking_notes import choices, corpus_word, experiment_note, gain_metrics, gains, note
@@ -55,7 +55,8 @@ ARTIFACT_FILES = (
     *("listen*.html", "report.html", "per_class.json", "confusion.json", "cost.json"),
 )
 ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health", "predictions", "curves", "profile")
-NOTE_TABLES = ("comparison", "differences", "produced", "label_validity", "quality")  # shown on a comparison's page
+#: Shown on a comparison's page.
+NOTE_TABLES = ("comparison", "trials", "differences", "produced", "label_validity", "quality")
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ class Recorder:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", retries)
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient
+        from augrun.tracking_client import Client
 
         for name in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with self.lock("database"):  # creating a database from several processes at once crashes most of them
-            client = MlflowClient(tracking_uri=self.uri)
+            client = Client(tracking_uri=self.uri)
             if not self.server:
                 client.search_experiments(max_results=1)
         return client
@@ -122,7 +123,12 @@ class Recorder:
             if found is None:
                 place = None if self.server else (self.output / ARTIFACTS / file_name(name)).as_uri()
                 tags = {**KIND, NOTE: experiment_note(())}
-                return str(self.client.create_experiment(name, artifact_location=place, tags=tags))
+                try:
+                    return str(self.client.create_experiment(name, artifact_location=place, tags=tags))
+                except Exception:  # a job of another output root was faster: our locks do not reach there
+                    found = self.client.get_experiment_by_name(name)
+                    if found is None:
+                        raise
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
@@ -143,12 +149,11 @@ class Recorder:
             self.client.set_experiment_tag(experiment, CORPORA, " ".join(now))
 
     def lock(self, name: str) -> Any:
-        """A lock between the processes that share an output root."""
-        from filelock import FileLock
-
-        folder = self.output / "locks"
+        """A lock between the processes that share an output root, or the file of a database."""
+        database = self.uri.removeprefix("sqlite:///")
+        folder = (self.output if database == self.uri else Path(database).parent) / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"tracking-{name}.lock")
+        return locks.lock(folder / f"tracking-{name}.lock")
 
     @contextmanager
     def guard(self, doing: str) -> Iterator[None]:
@@ -194,6 +199,25 @@ class Recorder:
             token = page.token
             if not token:
                 return runs
+
+    def only(self, wanted: str, mine: str) -> str:
+        """Of the runs that fit the one that stays; others, which jobs elsewhere made at the same moment, are deleted.
+
+        Within one output root locks see to it that there is one; jobs of one server may have roots of their own.
+
+        Args:
+            wanted: MLflow's filter.
+            mine: the run that has just been created.
+        """
+        from mlflow.exceptions import MlflowException
+
+        if not self.server:
+            return mine
+        found = sorted(self.search(wanted), key=lambda run: (run.info.start_time, run.info.run_id))
+        for run in found[1:]:
+            with suppress(MlflowException):  # its own job has deleted it already
+                self.client.delete_run(run.info.run_id)
+        return str(found[0].info.run_id) if found else mine
 
     @contextmanager
     def running(
@@ -265,14 +289,28 @@ class Recorder:
             tags["augrun.process"] = process()
             tables = [folder / "tables" / f"{name}.md" for name in NOTE_TABLES]
             tags[NOTE] = "\n".join(t.read_text(encoding="utf-8") for t in tables if t.is_file())
-            unfinished = self.search(by(fingerprint, "sweep"))
-            run_id = (unfinished[0] if unfinished else self.create(name, tags)).info.run_id
+            wanted = by(fingerprint, "sweep")
+            unfinished = self.search(wanted)
+            run_id = unfinished[0].info.run_id if unfinished else self.only(wanted, self.create(name, tags).info.run_id)
             self.log_new_params(run_id, choices(folder))
             self.send_folder(run_id, folder)
             self.client.set_terminated(run_id, status="FINISHED")
             self.sent += 1
             return
         self._keep_for_later({"name": name, "fingerprint": fingerprint, "folder": str(folder)})
+
+    def tell_study(self, folder: Path, study: str, number: int, value: float) -> None:
+        """Notes in a condition's run which trial of which study it was, and what it is worth there."""
+        fingerprint = json.loads((folder / "results.json").read_text(encoding="utf-8"))["fingerprint"]
+        with self.guard("sending a trial"):
+            for found in self.search(by(fingerprint, "condition")):
+                run_id = found.info.run_id
+                self.client.set_tag(run_id, "augrun.study", study)
+                self.client.set_tag(run_id, "augrun.study.trial", str(number))
+                self.log_new_params(run_id, {"study": study, "study.trial": number})
+                self.log_metrics(run_id, int((folder / "results.json").stat().st_mtime * 1000), {"study/value": value})
+                return
+        self._keep_for_later({"folder": str(folder), "study": study, "number": str(number), "value": repr(value)})
 
     def create(self, name: str, tags: Mapping[str, str]) -> MlflowRun:
         """A new run, RUNNING."""
@@ -323,9 +361,10 @@ class Recorder:
     def closing_line(self) -> str:
         """Where the runs are, or that they could not be sent."""
         if self.problem:
+            to = f" --tracking {self.uri}" if self.settings.uri else ""
             return (
                 f"MLflow at {self.uri} did not take everything ({self.problem}).\n"
-                "Nothing is lost: `augrun store sync` sends what is missing once it answers."
+                f"Nothing is lost: `augrun store sync{to}` sends what is missing once it answers."
             )
         place = f"at {self.uri}" if self.settings.uri else "`augrun ui` shows them"
         return f"MLflow: experiment {self.settings.experiment}, {place}"

@@ -40,6 +40,9 @@ class Off:
     def comparison(self, name: str, fingerprint: str, folder: Path) -> None:
         """Sends nothing."""
 
+    def tell_study(self, folder: Path, study: str, number: int, value: float) -> None:
+        """Sends nothing."""
+
     def closing_line(self) -> str:
         """That there is no run to look at."""
         return "MLflow: not recorded"

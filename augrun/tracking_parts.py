@@ -77,14 +77,15 @@ def curves(path: Path) -> list[tuple[str, float, int]]:
     return [point for point in points if point[0] != "epoch"]
 
 
-def process() -> str:
-    """This process: host, id, and when it started (ids are used again)."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+def process(pid: int | None = None) -> str:
+    """A process of this machine, by default this one: host, id, and when it started (ids are used again)."""
+    pid = os.getpid() if pid is None else pid
+    return f"{socket.gethostname()}:{pid}:{started(pid)}"
 
 
 def is_dead(identity: str) -> bool:
     """Whether a process named by `process` is known to be gone; one on another host is not."""
-    host, pid, started = identity.rsplit(":", 2)
+    host, pid, since = identity.rsplit(":", 2)
     if host != socket.gethostname():
         return False
     try:
@@ -93,10 +94,10 @@ def is_dead(identity: str) -> bool:
         return True
     except PermissionError:
         pass
-    return _started(int(pid)) != started
+    return started(int(pid)) != since
 
 
-def _started(pid: int) -> str:
+def started(pid: int) -> str:
     """Clock ticks from the machine's start to the process's; empty where /proc does not tell. Zombies count as gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

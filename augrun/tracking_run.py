@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from augrun.tracking import Recorder
 
 TAG_LENGTH = 8000  # MLflow's limit
+ATTEMPTS = 5
 
 
 def by(fingerprint: str, kind: str) -> str:
@@ -53,9 +54,31 @@ class Run:
                     self.client.update_run(self.id, status="RUNNING")
                 return
             tags = self._tags("condition") | {"augrun.process": process()}
-            self.id = self.recorder.create(self.title, tags).info.run_id
-            self.recorder.log_new_params(self.id, self._params)
+            created = self.recorder.create(self.title, tags).info.run_id
+            self.id = self.recorder.only(by(self.fingerprint, "condition"), created)
+            self._surviving(lambda run_id: self.recorder.log_new_params(run_id, self._params))
             self.recorder.describe(self.names)
+
+    def _surviving(self, write: Callable[[str], None]) -> None:
+        """Writes to the run; to that which stays, where it has given way to another job's meanwhile (`Recorder.only`).
+
+        Everything can be written twice: what is there already is not added again.
+        """
+        from mlflow.exceptions import MlflowException
+
+        for attempt in range(ATTEMPTS):
+            assert self.id is not None
+            try:
+                return write(self.id)
+            except MlflowException as error:
+                found = self.recorder.search(by(self.fingerprint, "condition"))
+                whole = [run.info.run_id for run in found if run.data.tags.get("augrun.complete") == "true"]
+                if whole:
+                    self.id = whole[0]
+                    return None  # the other has written all of it
+                if "deleted" not in str(error) or not found or attempt == ATTEMPTS - 1:
+                    raise
+                self.id = found[0].info.run_id
 
     @property
     def _params(self) -> dict[str, Any]:
@@ -100,7 +123,7 @@ class Run:
                 if self.client.get_run(self.id).data.tags.get("augrun.complete") == "true":
                     self.complete = True  # another process, at work on the same condition, was faster
                     return False
-                self._send(self.id, folder)
+                self._surviving(lambda run_id: self._send(run_id, folder))
                 self.complete = True
                 recorder.sent += 1
         return self.complete
@@ -124,7 +147,7 @@ class Run:
             points += [(f"generator/{name}", value, epoch) for name, value, epoch in trained]
             self.recorder.log_metrics(child, when, finals, points)
             self.client.set_terminated(child, status="FINISHED")
-        beside = ("label_validity", "quality")
+        beside = ("validation", "label_validity", "quality")
         summaries = {"test": results["summary"], **{what: results.get(what) or {} for what in beside}}
         summary = {
             f"{what}/{metric}/{name}": values[name]
@@ -149,4 +172,6 @@ class Run:
             "augrun.trial": trial,
             "augrun.process": process(),
         }
-        return str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
+        created = str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
+        same = {"mlflow.parentRunId": parent, "augrun.fold": fold, "augrun.trial": trial}
+        return self.recorder.only(" AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in same.items()), created)

@@ -69,6 +69,9 @@ def _send_comparisons(output: Path, recorder_of: Any) -> int:
         if not folder.is_dir():
             continue  # removed from the store since
         before = len(read_json(output / UNSENT))
+        if "study" in entry:
+            recorder.tell_study(folder, entry["study"], int(entry["number"]), float(entry["value"]))
+            continue
         if "of" in entry:
             recorder.add_comparison(Path(entry["of"]), folder)
         else:

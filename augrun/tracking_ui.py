@@ -47,23 +47,31 @@ def serve(database: Path, host: str, port: int) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        _stop(server)
+        stop(server)
 
 
 def _announce(server: subprocess.Popen[bytes], address: str) -> None:
     """Prints the address once the server answers."""
     print("starting the MLflow UI …", flush=True)
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy knows this machine's own ports
     while server.poll() is None:
-        try:
-            with direct.open(f"{address}/health", timeout=2):
-                print(f"MLflow UI: {address}  (Ctrl-C stops it)", flush=True)
-                return
-        except OSError:
-            time.sleep(0.2)
+        if answers(address):
+            print(f"MLflow UI: {address}  (Ctrl-C stops it)", flush=True)
+            return
+        time.sleep(0.2)
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
+def answers(address: str) -> bool:
+    """Whether a server of MLflow's answers on this machine."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy knows this machine's own ports
+    try:
+        with direct.open(f"{address}/health", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """Ends a server and every process of its group."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, kind)

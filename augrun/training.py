@@ -10,31 +10,29 @@ have `set_epoch(epoch)` and derive its randomness from (epoch, index).
 from __future__ import annotations
 
 import json
-import math
-import os
-import random
-import shutil
 import signal
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from augrun import ranks
 from augrun.allocator import keep_memory
+from augrun.batches import Loaders
 from augrun.errors import AugrunError, RequestError
-from augrun.job import Job
-from augrun.training_report import Report, quiet
+from augrun.job import Hardware, Job
+from augrun.training_record import BEST, HISTORY, LAST, DurableIO, Record, reseed, write_json
+from augrun.training_report import quiet
 
-LAST, BEST, HISTORY, FINISHED = "last.ckpt", "best.ckpt", "history.json", "finished.json"
+FINISHED = "finished.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,12 @@ def fit(
 
     Args:
         module: logs its curves with `self.log`: `train/loss`, `validation/loss`, `validation/<metric>`. With
-            `module.channels_last = True` its weights (and nothing else) are laid out channels last.
+            `module.channels_last = True` its weights (and nothing else) are laid out channels last. On several
+            devices, losses that are means over the examples of a batch need nothing; with `module.of_all = True` they
+            are sums that the module itself divides by what all ranks have (`ranks.summed`). With `module.share` it is
+            told which part of its batch each one is; one that draws by `share.of` says `module.in_step = True`, and
+            ranks then draw the same numbers. One that is optimised by hand takes its batch in `module.accumulate`
+            pieces.
         train: examples in any order. `set_epoch(epoch)`, where it has one, is called before each epoch.
         validation: examples, seen in order after each epoch, or None.
         job: folder, seed and hardware.
@@ -105,25 +108,68 @@ def fit(
     if epochs < 1:
         raise ValueError(f"fit needs at least one epoch, not {epochs}")
     job.folder.mkdir(parents=True, exist_ok=True)
+    course = Course(
+        epochs, batch_size, validation_batch_size or batch_size, monitor, mode, samples_per_epoch, drop_last, collate,
+        gradient_clip, gradient_clip_algorithm if gradient_clip is not None else None,
+    )  # fmt: skip
     result = _finished(job.folder, epochs)
     if result is None:
-        with quiet():
-            resume = _read_checkpoint(job.folder / LAST)
-            record = _Record(job, epochs, monitor, mode, train, resume)
-            trainer = _trainer(job, epochs, record, gradient_clip, gradient_clip_algorithm)
-            on_cpu = trainer.strategy.root_device.type == "cpu"
-            if on_cpu:
-                keep_memory()
-            if getattr(module, "channels_last", False):
-                module.to(memory_format=torch.channels_last)
-            make = _Loaders(job, on_cpu, collate)
-            train_loader = make.train(train, batch_size, samples_per_epoch, drop_last, len(record.history))
-            validation_loader = make.validation(validation, validation_batch_size or batch_size)
-            _run(trainer, module, train_loader, validation_loader, job.folder / LAST if resume else None)
-        result = _finish(job.folder, epochs, record)
+        devices = ranks.count(job.hardware)
+        if devices == 1:
+            _train(module, train, validation, job, course, devices)
+        else:
+            given = (module, train, validation, job, course, devices)
+            ranks.spawn(_train, *given, ranks=devices, folder=job.folder, title=job.title)
+        result = _finished(job.folder, epochs)
+        assert result is not None
     module.load_state_dict(read_weights(result.best))
     reseed(job.seed, "finished", epochs)
     return result
+
+
+@dataclass(frozen=True)
+class Course:
+    """What `fit` is told of a training; see there."""
+
+    epochs: int
+    batch_size: int
+    validation_batch_size: int
+    monitor: str | None
+    mode: str
+    samples_per_epoch: int | None
+    drop_last: bool
+    collate: Callable[[list[Any]], Any] | None
+    clip: float | None
+    clip_by: str | None
+
+
+def _train(
+    module: pl.LightningModule, train: Dataset, validation: Dataset | None, job: Job, course: Course, devices: int
+) -> None:
+    """What one process does, which is the only one or a rank of several."""
+    here = ranks.number()
+    if here:
+        job = replace(job, hardware=replace(job.hardware, progress=False))
+    with quiet():
+        resume = _read_checkpoint(job.folder / LAST)
+        record = Record(job, course.epochs, course.monitor, course.mode, train, resume, here, devices)
+        trainer = _trainer(job, course, record, devices, manual=not module.automatic_optimization)
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        if on_cpu:
+            keep_memory()
+        if getattr(module, "channels_last", False):
+            module.to(memory_format=torch.channels_last)
+        if devices > 1 or job.hardware.accumulate > 1:
+            module.log = partial(record.log, module)  # type: ignore[method-assign]
+        pieces = job.hardware.accumulate
+        if not module.automatic_optimization:
+            module.accumulate, pieces = pieces, 1  # type: ignore[assignment]
+        make = Loaders(job, on_cpu, course.collate, here, devices)
+        done = len(record.history)
+        loader = make.train(train, course.batch_size, course.samples_per_epoch, course.drop_last, done, pieces)
+        _run(trainer, module, loader, make.validation(validation, course.validation_batch_size), job)
+    if not here:
+        _finish(job.folder, course.epochs, record)
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -134,157 +180,30 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return content["state_dict"]
 
 
-def reseed(seed: int, *key: object) -> int:
-    """Seeds torch's (every device), numpy's and Python's global generators from `seed` and `key`; returns the seed."""
-    mixed = derive_seed(seed, *key)
-    torch.manual_seed(mixed)
-    np.random.seed(mixed % 2**32)
-    random.seed(mixed)
-    return mixed
-
-
-def derive_seed(seed: int, *key: object) -> int:
-    """A seed below 2**63 that depends on all of `seed` and `key`, alike on every machine and run."""
-    words = [zlib.crc32(repr(part).encode()) for part in key]
-    entropy = np.random.SeedSequence([abs(seed), int(seed < 0), *words])
-    return int(entropy.generate_state(1, np.uint64)[0]) >> 1
-
-
-class EpochSampler(Sampler[int]):
-    """Shuffled order as a function of (seed, epoch): slices of an endless stream of permutations."""
-
-    def __init__(self, length: int, samples: int, seed: int, epoch: int = 0) -> None:
-        self.length, self.samples, self.seed, self.epoch = length, samples, seed, epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.samples
-
-    def __iter__(self) -> Iterator[int]:
-        start = self.epoch * self.samples
-        stop = start + self.samples
-        for turn in range(start // self.length, -(-stop // self.length)):
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", turn))
-            order = torch.randperm(self.length, generator=generator).tolist()
-            offset = turn * self.length
-            yield from order[max(start - offset, 0) : stop - offset]
-
-
-class _Record(Checkpoint):
-    """Reseeds each epoch; afterwards appends to the history, saves, and reports. Runs last of all callbacks."""
-
-    def __init__(
-        self, job: Job, epochs: int, monitor: str | None, mode: str, train: Dataset, resume: dict[str, Any] | None
-    ) -> None:
-        self.job, self.monitor, self.sign, self.train = job, monitor, -1.0 if mode == "max" else 1.0, train
-        self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
-        if resume:
-            self.load_state_dict(resume["callbacks"][self.state_key])
-        self.report = Report(job.title, epochs, shown=job.hardware.progress)
-        self._begin()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "best_epoch": self.best_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history, self.best_epoch = list(state_dict["history"]), state_dict["best_epoch"]
-
-    def _begin(self) -> None:
-        epoch = len(self.history)
-        if hasattr(self.train, "set_epoch"):
-            self.train.set_epoch(epoch)
-        reseed(self.job.seed, "epoch", epoch)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin()
-        self.report.begin(len(self.history) + 1, trainer.num_training_batches)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.report.advance()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        entry: dict[str, Any] = {"epoch": len(self.history) + 1} | values
-        self._check(entry)
-        self.history.append(entry)
-        better = self._better(entry)
-        if better:
-            self.best_epoch = entry["epoch"]
-        if trainer.is_global_zero:
-            self._save(trainer, better)
-        self.report.end(entry)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.report.close()
-
-    def _better(self, entry: dict[str, Any]) -> bool:
-        if self.monitor is None or not self.best_epoch:
-            return True
-        return self.sign * entry[self.monitor] < self.sign * self.history[self.best_epoch - 1][self.monitor]
-
-    def _check(self, entry: dict[str, Any]) -> None:
-        if self.monitor is not None and self.monitor not in entry:
-            raise ValueError(f"the module logs no {self.monitor!r}, only {sorted(entry)}")
-        for name, value in entry.items():
-            if not math.isfinite(value) and (name.endswith("loss") or name == self.monitor):
-                raise AugrunError(
-                    f"{self.job.title or 'training'}: {name} became {value} in epoch {entry['epoch']} "
-                    f"({self.job.folder}).\nLower the learning rate, set trainer.precision=32-true, "
-                    "and check the input for extreme values."
-                )
-
-    def _save(self, trainer: pl.Trainer, better: bool) -> None:
-        """`best` before `last`: a kill in between repeats this epoch, and decides alike again."""
-        folder = self.job.folder
-        fresh = folder / f".{LAST}.new"
-        trainer.save_checkpoint(fresh)
-        if better:
-            link = folder / f".{BEST}.new"
-            link.unlink(missing_ok=True)
-            try:
-                os.link(fresh, link)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(fresh, link)
-            os.replace(link, folder / BEST)
-        os.replace(fresh, folder / LAST)
-        _write_json(folder / HISTORY, self.history)
-
-
-class _DurableIO(TorchCheckpointIO):
-    """Checkpoints that are on the disk when the call returns."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with open(path, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _trainer(job: Job, epochs: int, record: _Record, clip: float | None, algorithm: str) -> pl.Trainer:
+def _trainer(job: Job, course: Course, record: Record, devices: int, manual: bool) -> pl.Trainer:
     hardware = job.hardware
-    if hardware.devices != 1:
-        raise RequestError(
-            f"trainer.devices={hardware.devices}: training on several devices is not supported. Use trainer.devices=1."
-        )
+    # Several losses by hand leave some parameters out of each.
+    strategy: Any = DDPStrategy(find_unused_parameters=manual) if devices > 1 else "auto"
     try:
         return pl.Trainer(
             accelerator=hardware.accelerator,
-            devices=hardware.devices,
+            devices=devices,
+            strategy=strategy,
+            sync_batchnorm=devices > 1 and torch.cuda.is_available() and hardware.accelerator != "cpu",
+            use_distributed_sampler=False,
             precision=hardware.precision,  # type: ignore[arg-type]
-            max_epochs=epochs,
-            gradient_clip_val=clip,
-            gradient_clip_algorithm=algorithm if clip is not None else None,
+            accumulate_grad_batches=1 if manual else hardware.accumulate,
+            max_epochs=course.epochs,
+            gradient_clip_val=course.clip,
+            gradient_clip_algorithm=course.clip_by,
             callbacks=[record],
             num_sanity_val_steps=0,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=job.folder,
-            plugins=[_DurableIO()],
+            # Not what Lightning would take from a scheduler's variables: a job that one starts has its ranks from here.
+            plugins=[DurableIO(), LightningEnvironment()],
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())
@@ -294,36 +213,11 @@ def _trainer(job: Job, epochs: int, record: _Record, clip: float | None, algorit
         ) from error
 
 
-class _Loaders:
-    """Loaders that draw from generators of their own, never from the global ones."""
-
-    def __init__(self, job: Job, on_cpu: bool, collate: Callable[[list[Any]], Any] | None) -> None:
-        self.job = job
-        # Worker processes on the CPU would take the cores from the arithmetic.
-        self.shared: dict[str, Any] = {"collate_fn": collate, "pin_memory": not on_cpu}
-        self.shared["num_workers"] = 0 if on_cpu else job.hardware.workers
-
-    def train(self, data: Dataset, batch_size: int, samples: int | None, drop_last: bool, epoch: int) -> DataLoader:
-        length = len(data)  # type: ignore[arg-type]
-        if not length:
-            raise AugrunError(f"{self.job.title or 'training'}: the training set is empty.")
-        samples = samples or length
-        return DataLoader(
-            data,
-            batch_size=batch_size,
-            sampler=EpochSampler(length, samples, self.job.seed, epoch),
-            drop_last=drop_last and samples >= batch_size,
-            generator=self._generator("train"),
-            **self.shared,
-        )
-
-    def validation(self, data: Dataset | None, batch_size: int) -> DataLoader | None:
-        if data is None or not len(data):  # type: ignore[arg-type]
-            return None
-        return DataLoader(data, batch_size=batch_size, generator=self._generator("validation"), **self.shared)
-
-    def _generator(self, name: str) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(self.job.seed, "loader", name))
+def _compile(module: pl.LightningModule, hardware: Hardware) -> None:
+    """Has the module's networks compiled when they are first used; their parameters keep their names."""
+    if hardware.compile:
+        for network in module.children():
+            network.compile(backend="inductor" if hardware.compile is True else str(hardware.compile))
 
 
 def _run(
@@ -331,12 +225,20 @@ def _run(
     module: pl.LightningModule,
     train: DataLoader,
     validation: DataLoader | None,
-    resume: Path | None,
+    job: Job,
 ) -> None:
     """Lightning's fit, except that an interrupt stays one (Lightning exits with 1 or 0 instead)."""
     handler = signal.getsignal(signal.SIGINT)
+    resume = job.folder / LAST if (job.folder / LAST).exists() else None
     try:
+        _compile(module, job.hardware)
         trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
+    except Exception as error:
+        compiling = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        if not (compiling and job.hardware.compile):
+            raise
+        said = str(error).strip().splitlines()[0]
+        raise RequestError(f"trainer.compile={job.hardware.compile}: {said}\nUse trainer.compile=false.") from error
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
@@ -361,16 +263,9 @@ def _finished(folder: Path, epochs: int) -> FitResult | None:
     return FitResult(folder / BEST, folder / LAST, history, marker["best_epoch"])
 
 
-def _finish(folder: Path, epochs: int, record: _Record) -> FitResult:
-    _write_json(folder / HISTORY, record.history)
-    _write_json(folder / FINISHED, {"epochs": epochs, "best_epoch": record.best_epoch})
-    return FitResult(folder / BEST, folder / LAST, record.history, record.best_epoch)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(content, indent=1))
-    os.replace(fresh, path)
+def _finish(folder: Path, epochs: int, record: Record) -> None:
+    write_json(folder / HISTORY, record.history)
+    write_json(folder / FINISHED, {"epochs": epochs, "best_epoch": record.best_epoch})
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -38,8 +38,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from augrun import resolvers
 from augrun.allocator import keep_memory
+from augrun.batches import EpochSampler
 from augrun.job import Hardware, Job
-from augrun.training import EpochSampler, fit, reseed
+from augrun.training import fit, reseed
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = 1.10

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from augrun import cli, doctor, doctor_machine
+from augrun import cli, doctor, doctor_machine, filesystems, locks
 from augrun.corpora import index as index_module
 from augrun.corpora.corpus import Corpus, LabelSet
 from augrun.corpora.index import Index
@@ -153,12 +153,14 @@ def test_a_request_that_could_start(speech: Path, tmp_path: Path, roomy: object,
         f"ok    disk: the features need 172.0 KB, 50.0 GB free for the store ({outputs}/store)",
         f"ok    output: {outputs} can be written",
     ]
-    assert said[6].startswith(f"ok    packages: torch {metadata.version('torch')}, pytorch-lightning ")
-    assert said[6].endswith(f"as augrun {metadata.version('augrun')} needs them")
-    assert said[7].startswith("ok    extras: dev ")
-    assert "functionals " in said[7] and "jukebox " in said[7]
-    assert said[8] == "ok    components: representation, policy, generator, classifier have what they need"
-    assert said[9].startswith("ok    devices: trainer.accelerator=cpu takes the CPU, ")
+    assert said[6].startswith("ok    locks: flock on ")
+    assert said[6].endswith(f" ({outputs}/store): two processes exclude each other")
+    assert said[7].startswith(f"ok    packages: torch {metadata.version('torch')}, pytorch-lightning ")
+    assert said[7].endswith(f"as augrun {metadata.version('augrun')} needs them")
+    assert said[8].startswith("ok    extras: dev ")
+    assert "functionals " in said[8] and "jukebox " in said[8]
+    assert said[9] == "ok    components: representation, policy, generator, classifier have what they need"
+    assert said[10].startswith("ok    devices: trainer.accelerator=cpu takes the CPU, ")
     assert said[-2:] == [f"ok    tracking: sqlite:///{outputs}/mlflow.db can be written", "the run could start"]
     assert {line[:6] for line in said[:-1]} <= {"ok    ", "warn  "}
     assert not any("\x1b" in line for line in said)
@@ -200,11 +202,61 @@ def test_a_missing_root_hides_nothing_else(tmp_path: Path, port: int, roomy: obj
     )
 
 
+@pytest.mark.parametrize(
+    ("mount", "kind", "said"),
+    [
+        ("nfs4 files:/x rw,vers=4.2,local_lock=none", "", "ok    locks: flock on nfs4 "),
+        ("lustre files:/x rw,flock", "", "ok    locks: flock on lustre "),
+        ("nfs files:/x rw,vers=3,nolock,local_lock=all", "folder", "ok    locks: folder on nfs "),
+    ],
+)
+def test_locks_that_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speech: Path, mount: str, kind: str, said: str
+) -> None:
+    mount_at(tmp_path, mount, kind, monkeypatch)
+    (found,) = about("locks", *small(speech))
+    assert found.startswith(said)
+    assert found.endswith(": two processes exclude each other")
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("nfs files:/x rw,vers=3,nolock", "mounted with nolock, flock holds on this machine alone; where jobs run on"),
+        ("lustre files:/x rw,localflock", "mounted with localflock, flock holds on this machine alone; where jobs run"),
+        ("beegfs files rw", "two processes here exclude each other; of other machines this is not known; if they do"),
+    ],
+)
+def test_locks_that_may_not_hold_between_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speech: Path, mount: str, said: str
+) -> None:
+    mount_at(tmp_path, mount, "", monkeypatch)
+    (found,) = about("locks", *small(speech))
+    assert found.startswith(f"warn  locks: flock on {mount.split()[0]} ({tmp_path}/outputs/store): {said}")
+    assert found.endswith("give AUGRUN_LOCKS=folder to all jobs, before the first")
+
+
+def test_locks_that_do_not_hold_stop_a_run(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "tried", lambda *_: "two processes hold one at once")
+    (found,) = about("locks", *small(speech))
+    assert found.startswith("FAIL  locks: flock on ")
+    assert found.endswith(": two processes hold one at once; give AUGRUN_LOCKS=folder to all jobs, before the first")
+
+
+def mount_at(folder: Path, mount: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes believe that a file system is mounted at a folder, and asks for a kind of lock."""
+    lines = f"21 1 8:1 / / rw - ext4 /dev/sda rw\n22 21 0:50 / {folder} rw,relatime shared:1 - {mount}\n"
+    (folder / "mountinfo").write_text(lines)
+    monkeypatch.setattr(filesystems, "MOUNTS", folder / "mountinfo")
+    if kind:
+        monkeypatch.setenv("AUGRUN_LOCKS", kind)
+
+
 def test_exit_code_2_and_how_many_problems(capsys: pytest.CaptureFixture) -> None:
-    request = ["doctor", "generator=none", "scale=demo", "dataset.root=/nowhere", "trainer.devices=3", "trainer=cpu"]
+    request = ["doctor", "generator=none", "scale=demo", "dataset.root=/nowhere", "trainer.devices=auto", "trainer=cpu"]
     assert cli.run(request) == 2
     said = capsys.readouterr().out.splitlines()
-    assert "FAIL  devices: trainer.devices=3, but training takes one; use trainer.devices=1" in said
+    assert "FAIL  devices: trainer.devices=auto takes every GPU, but there is none; give a number" in said
     assert said[-1] == "the run could not start: 2 problems (1 warning)"
 
 

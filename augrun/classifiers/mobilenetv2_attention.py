@@ -22,6 +22,7 @@ import torchmetrics.functional.classification as tm
 from torch.utils.data import Dataset
 
 from augrun.allocator import keep_memory
+from augrun.batches import derive_seed
 from augrun.classifiers.base import Classifier, Examples
 from augrun.classifiers.mobilenetv2_network import (
     PAPER_BLOCKS,
@@ -36,7 +37,8 @@ from augrun.devices import device
 from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features
 from augrun.job import Job
-from augrun.training import FitResult, derive_seed, fit, read_weights, reseed
+from augrun.ranks import gathered
+from augrun.training import FitResult, fit, read_weights, reseed
 
 MODEL, HISTORY = "model.pt", "history.json"
 MONITOR = "validation/roc_auc_macro"
@@ -284,7 +286,7 @@ class Training(pl.LightningModule):
         self.seen.append((((heads[0] + heads[1]) / 2).cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        scores, targets = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
+        scores, targets = (gathered(torch.cat(parts)) for parts in zip(*self.seen, strict=True))
         self.seen.clear()
         self.log(MONITOR, macro_roc_auc(scores, targets))
 

@@ -30,6 +30,7 @@ from augrun.devices import device
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.job import Job
+from augrun.ranks import gathered
 from augrun.training import fit, read_weights, reseed
 
 log = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ class Training(pl.LightningModule):
         self.seen.append((logits.float().cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        logits, targets = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
+        logits, targets = (gathered(torch.cat(parts)) for parts in zip(*self.seen, strict=True))
         self.seen.clear()
         self.log("validation/uar", macro_recall(logits, targets, self.multilabel))
 

@@ -66,6 +66,27 @@ class Scored:
             validation=(self.load("validation"), self.validation.targets()) if len(self.validation) else None,
         )
 
+    def validated(self) -> dict[str, float] | None:
+        """The metrics of the validation part, by which settings may be chosen; None where nothing is held out.
+
+        Those that need a threshold of each class are left out: it would be fitted on the clips that it is judged by, so
+        that what is `f1_val` on the test part is here the upper bound that `f1_oracle` is there, the higher the fewer
+        clips there are. What is left orders clips or takes the best class, and fits nothing. Early stopping has looked
+        at the same clips, in every trial alike: the values are for choosing, not for reporting.
+        """
+        from augrun.evaluation import metrics
+
+        if not len(self.validation):
+            return None
+        found = metrics.evaluate(
+            self.load("validation"),
+            self.validation.targets(),
+            self.validation.first_labels(),
+            multilabel=self.validation.label_set.multilabel,
+            validation=None,
+        )
+        return {name: value for name, value in found.items() if not name.startswith("f1_oracle")}
+
     def per_class(self, metric: str) -> np.ndarray:
         """A metric of each class on the test part, shape (classes,); NaN where it is undefined."""
         from augrun.evaluation import metrics
@@ -150,6 +171,15 @@ def trial_means(trials: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
 
 def _values(trials: Sequence[Mapping[str, Any]], metric: str, trial: int) -> list[float]:
     return [e["metrics"][metric] for e in trials if e["trial"] == trial and e["metrics"].get(metric) is not None]
+
+
+def summarise_validation(
+    trials: Sequence[Mapping[str, Any]], confidence: float = 0.95
+) -> dict[str, dict[str, float | int | None]] | None:
+    """The same of the validation part; None where a fold has none."""
+    if any("validation" not in entry for entry in trials):
+        return None
+    return summarise([{**entry, "metrics": entry["validation"]} for entry in trials], confidence)
 
 
 def summarise(

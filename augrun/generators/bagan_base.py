@@ -143,6 +143,7 @@ class BalancingGAN(Generator):
         import torch
 
         from augrun import training
+        from augrun.batches import derive_seed
         from augrun.generators.bagan_data import Normalisation, Spectrograms, check
 
         shape, classes = check(train, validation, self.called), train.targets.shape[1]
@@ -168,7 +169,7 @@ class BalancingGAN(Generator):
         training.reseed(job.seed, "gan")
         gan = self.adversaries(shape, latents, recorded, f"{title}, GAN")
         gan.start_from(autoencoder)
-        job_gan = job.within("gan", seed=training.derive_seed(job.seed, "gan"), title=f"{title}, GAN")
+        job_gan = job.within("gan", seed=derive_seed(job.seed, "gan"), title=f"{title}, GAN")
         epochs = -(-self.gan_updates // self.updates_per_epoch)
         second = training.fit(gan, data, None, job_gan, epochs=epochs, **shared)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from augrun.batches import pieces_of
 from augrun.generators import bagan_health as health
 from augrun.generators.bagan_data import Recorded
 from augrun.generators.bagan_latents import ClassLatents
@@ -99,7 +100,7 @@ class Adversaries(pl.LightningModule):
         title: str = "",
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False
+        self.automatic_optimization, self.accumulate = False, 1
         self.generator, self.discriminator, self.recorded = generator, discriminator, recorded
         self.mixed, self.learning_rate, self.beta1, self.title = mixed, learning_rate, beta1, title
         self.classes = len(latents.means)
@@ -152,22 +153,33 @@ class Adversaries(pl.LightningModule):
             parts = [(images, labels), (made, false)]
         losses, verdicts = [], []
         for seen, truth in parts:
-            logits = self.discriminator(seen).float()
-            loss = functional.cross_entropy(logits, truth)
             judging.zero_grad()
-            backward(loss)
+            loss, logits = self._judged(self.discriminator, seen, truth, backward)
             judging.step()
-            losses.append(loss.detach())
-            verdicts.append(logits.detach().argmax(dim=1))
+            losses.append(loss)
+            verdicts.append(logits.argmax(dim=1))
         asked = self.uniform(fakes + len(labels) if self.mixed else len(labels))
         self.discriminator.requires_grad_(False)  # its gradients would go unused
-        logits = self.discriminator(self.generator(self.draw(asked))).float()
-        loss = functional.cross_entropy(logits, asked)
         making.zero_grad()
-        backward(loss)
+        loss, logits = self._judged(
+            lambda latents: self.discriminator(self.generator(latents)), self.draw(asked), asked, backward
+        )
         making.step()
         self.discriminator.requires_grad_(True)
-        self._count(torch.stack(losses).mean(), loss.detach(), torch.cat(verdicts), labels, logits, asked)
+        self._count(torch.stack(losses).mean(), loss, torch.cat(verdicts), labels, logits, asked)
+
+    def _judged(
+        self, judge: Callable[[Tensor], Tensor], given: Tensor, truth: Tensor, backward: Callable[[Tensor], Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of what is given, its gradients added, and the logits; in pieces where that was asked for."""
+        losses, judged = [], []
+        for some, classes in pieces_of(self.accumulate, given, truth):
+            logits = judge(some).float()
+            loss = functional.cross_entropy(logits, classes) * (len(classes) / len(truth))
+            backward(loss)
+            losses.append(loss.detach())
+            judged.append(logits.detach())
+        return torch.stack(losses).sum(), torch.cat(judged)
 
     def _count(
         self, judging: Tensor, making: Tensor, verdicts: Tensor, labels: Tensor, logits: Tensor, asked: Tensor

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from augrun import stacked_training
+from augrun.batches import derive_seed
 from augrun.classifiers.base import Examples
 from augrun.features.span import Span
 from augrun.stacked import Adam, Batches, Draws, Perceptrons
-from augrun.training import derive_seed
 
 if TYPE_CHECKING:
     from augrun.generators.cyclegan import CycleGAN

@@ -7,12 +7,14 @@ F frames of fundamental and loudness, T frames of MFCCs, N samples, K harmonics,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from augrun.batches import Share
 from augrun.generators.ddsp_analysis import MFCCS, RANGE_DB
 from augrun.generators.ddsp_recurrent import Gru
 from augrun.generators.ddsp_synthesis import (
@@ -69,6 +71,7 @@ class DDSPAutoencoder(pl.LightningModule):
         decay_steps: int = 10_000,
     ) -> None:
         super().__init__()
+        self.share, self.in_step = Share(), True
         self.sample_rate = sample_rate
         self.encoder = Encoder(z_units, z_dims) if z_dims else None
         self.decoder = Decoder(z_dims, units, channels, layers, harmonics, noise_bands)
@@ -103,8 +106,11 @@ class DDSPAutoencoder(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], _: int) -> Tensor:
         """Fresh noise for every step."""
-        loss = self.loss(batch, torch.rand_like(batch["audio"]) * 2 - 1)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["audio"]))
+        audio = batch["audio"]
+        draw = partial(torch.rand, dtype=audio.dtype, device=audio.device)
+        noise = self.share.of(lambda count: draw(count, *audio.shape[1:]), len(audio))
+        loss = self.loss(batch, noise * 2 - 1)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(audio))
         return loss
 
     def validation_step(self, batch: Mapping[str, Tensor], index: int) -> None:

@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augrun.batches import derive_seed
 from augrun.errors import AugrunError, RequestError
 from augrun.generators.jukebox_window import require, sample_window
-from augrun.training import derive_seed
 
 LEVELS = 3
 _LARGEST_BATCH = 64

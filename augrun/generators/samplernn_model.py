@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+from augrun import ranks
+from augrun.batches import Share, pieces_of
+
 #: The recurrent state of every tier, smallest first, each (layers, B, D).
 State = list[Tensor]
 
@@ -57,6 +60,7 @@ class SampleRNN(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.share, self.of_all, self.accumulate = Share(), True, 1
         self.classes, self.frame_sizes, self.dim = classes, tuple(frame_sizes), dim
         self.levels, self.silence = levels, silence
         self.context, self.truncation = self.frame_sizes[-1], truncation
@@ -117,30 +121,35 @@ class SampleRNN(pl.LightningModule):
         """One walk through the windows, an update every `truncation` samples."""
         optimizer = cast(Any, self.optimizers())
         total = batch["codes"].new_zeros((), dtype=torch.float32)
-        state: State | None = None
-        for codes, heard in self._pieces(batch):
-            logits, state = self(codes, batch["classes"], state)
-            state = [tensor.detach() for tensor in state]
-            bits, count = self.bits(logits, codes[:, self.context :], heard), heard.sum()
+        if self.share.fills:
+            batch = {**batch, "length": torch.zeros_like(batch["length"])}
+        longest = ranks.most(int(batch["length"].max()), self.device)  # all ranks take as many steps
+        parts = [dict(zip(batch, part, strict=True)) for part in pieces_of(self.accumulate, *batch.values())]
+        states: list[State | None] = [None] * len(parts)
+        for pieces in zip(*(self._pieces(part, longest) for part in parts), strict=True):
+            count = ranks.summed(sum(heard.sum() for _, heard in pieces))
             optimizer.zero_grad(set_to_none=True)
-            self.manual_backward(bits / count)
+            for number, (codes, heard) in enumerate(pieces):
+                logits, state = self(codes, parts[number]["classes"], states[number])
+                states[number] = [tensor.detach() for tensor in state]
+                bits = self.bits(logits, codes[:, self.context :], heard)
+                self.manual_backward(bits / count)
+                total += bits.detach()
             nn.utils.clip_grad_value_(self.parameters(), self.gradient_clip)
             optimizer.step()
-            total += bits.detach()
         self._log("train/loss", total, batch)
 
     def validation_step(self, batch: Mapping[str, Tensor], _: int) -> None:
         """The same walk without updates."""
         total = batch["codes"].new_zeros((), dtype=torch.float32)
         state: State | None = None
-        for codes, heard in self._pieces(batch):
+        for codes, heard in self._pieces(batch, int(batch["length"].max())):
             logits, state = self(codes, batch["classes"], state)
             total += self.bits(logits, codes[:, self.context :], heard)
         self._log("validation/loss", total, batch)
 
-    def _pieces(self, batch: Mapping[str, Tensor]) -> Any:
+    def _pieces(self, batch: Mapping[str, Tensor], longest: int) -> Any:
         """Yields (B, C + T) codes and (B, T) which of the T are sound, up to the end of the longest window."""
-        longest = int(batch["length"].max())
         codes = functional.pad(batch["codes"], (self.context, 0), value=self.silence)
         places = torch.arange(self.truncation, device=codes.device)
         for start in range(0, longest, self.truncation):
@@ -148,7 +157,7 @@ class SampleRNN(pl.LightningModule):
             yield piece, places + start < batch["length"][:, None]
 
     def _log(self, name: str, total: Tensor, batch: Mapping[str, Tensor]) -> None:
-        count = batch["length"].sum()
+        count = batch["length"].sum().clamp(min=1)
         self.log(name, total / count, on_step=False, on_epoch=True, batch_size=int(count))
 
     def configure_optimizers(self) -> Any:
