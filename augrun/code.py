@@ -9,12 +9,16 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from augrun.errors import RequestError
+
+#: CPython 3.11 fails where two threads parse at once.
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,13 @@ def source_of(module: str) -> Path | None:
 @lru_cache(maxsize=None)
 def _tree(module: str) -> ast.Module | None:
     path = source_of(module)
-    return ast.parse(path.read_text(encoding="utf-8")) if path else None
+    return _parsed(path) if path else None
+
+
+def _parsed(path: Path) -> ast.Module:
+    text = path.read_text(encoding="utf-8")
+    with _PARSING:
+        return ast.parse(text)
 
 
 def _absolute(node: ast.ImportFrom, module: str) -> str:
@@ -94,9 +104,9 @@ def _imports(tree: ast.Module, module: str) -> set[str]:
 
 @lru_cache(maxsize=None)
 def _module_digest(module: str) -> str:
-    tree = _tree(module)
-    assert tree is not None
-    tree = ast.parse(ast.unparse(tree))  # a copy: the cached tree stays whole
+    path = source_of(module)
+    assert path is not None
+    tree = _parsed(path)  # the cached tree stays whole
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
