@@ -2,7 +2,10 @@
 
 import os
 
+from augrun import lighter
+
 # Threads that wait for work must sleep, not spin: two jobs on one machine's cores otherwise slow each other
 # down ten times and more (5 s against 0.35 s for one MobileNetV2 step on two busy cores). OpenMP reads this
 # when it is loaded, with torch, so it is said before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+lighter.start()
