@@ -14,7 +14,7 @@ help: ## this list
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev,jukebox,functionals,server,tuning]'
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev,jukebox,functionals,launchers,server,tuning]'
 	@touch $@
 
 setup: $(STAMP) ## make .venv and install augrun with everything its tests need

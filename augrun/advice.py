@@ -47,7 +47,8 @@ def refuse_null(arguments: Iterable[str]) -> None:
 
 def choices(conf: Path, group: str) -> list[str]:
     """The choices of a group."""
-    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    own = ["basic"] if group == "hydra/launcher" else []  # Hydra's
+    return sorted([*own, *(path.stem for path in (conf / group).glob("*.yaml"))])
 
 
 def top_level(conf: Path) -> list[str]:
@@ -61,11 +62,13 @@ def near_key(key: str, arguments: list[str], conf: Path) -> str:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import DictConfig, OmegaConf
 
-    groups = [word for word in arguments if word.split("=")[0].lstrip("+").split("@")[0] in GROUPS and "," not in word]
+    chosen = [word for word in arguments if "," not in word]
+    groups = [word for word in chosen if word.split("=")[0].lstrip("+").split("@")[0] in GROUPS]
+    groups += [word for word in chosen if word.startswith("hydra/")]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
-            config: Any = compose("config", overrides=groups)
+            config: Any = compose("config", overrides=groups, return_hydra_config=key.startswith("hydra."))
     except Exception:  # the choices are wrong as well; say at least what is certain
         return ""
     *parents, last = key.split(".")

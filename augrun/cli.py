@@ -98,7 +98,7 @@ def hydra_job(arguments: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from augrun import resolvers, sweeper
+    from augrun import launching, resolvers, sweeper
     from augrun.advice import refuse_null
 
     refuse_null(arguments)
@@ -110,6 +110,7 @@ def hydra_job(arguments: list[str]) -> int:
     sweeper.outcome.clear()
     if "--info" not in arguments:  # Hydra shows that through its own logging
         set_up_logging("hydra.verbose=true" in arguments)
+    launching.keep_names()
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     try:
         app()
@@ -141,10 +142,11 @@ def job(config: DictConfig) -> str | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from augrun import experiment
+    from augrun import experiment, slots
 
     try:
-        return str(experiment.run_config(config))
+        with slots.job():
+            return str(experiment.run_config(config))
     except AugrunError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # the sweeper keeps account of it

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from augrun import judging
+from augrun import judging, turns
 from augrun.cell import Cell
 from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.errors import AugrunError, RequestError
@@ -84,15 +84,13 @@ class Condition(Seeing):
         # Trials share their fold's generator, where it is not trained anew for each.
         waiting = [cell for cell in self.cells if cell.generator and not cell.generator.done]
         cells = list({cell.generator.fingerprint: cell for cell in waiting[::-1] if cell.generator}.values())[::-1]
+
+        def fit(jobs: list[Job], group: list[Cell]) -> None:
+            parts = {cell.fold.name: self.recorded(cell.fold.train)[0] for cell in group}
+            build(self.config["generator"]).fit_together([parts[cell.fold.name] for cell in group], jobs, **self.given)
+
         for group in self.groups(cells):
-
-            def fit(jobs: list[Job], group: Sequence[Cell] = group) -> None:
-                parts = {cell.fold.name: self.recorded(cell.fold.train)[0] for cell in group}
-                build(self.config["generator"]).fit_together(
-                    [parts[cell.fold.name] for cell in group], jobs, **self.given
-                )
-
-            self._at_once("generator", [cell.generator for cell in group if cell.generator], fit, group)
+            self._at_once("generator", fit, group)
 
     def fitted(self, cell: Cell) -> Path | None:
         """The fold's generator, trained on its train part and selected on its validation part."""
@@ -213,18 +211,17 @@ class Condition(Seeing):
         waiting = [cell for cell in self.cells if not cell.classifier.done]
         if not self._constant("classifier", "together") or len(waiting) < 2:
             return
-        for cell in waiting:
-            self.generated(cell)
+        turns.take(waiting, [("generator", self.fitted), ("samples", self.generated)])
+
+        def fit(jobs: list[Job], cells: list[Cell]) -> None:
+            sets: dict[str, Any] = {}
+            for cell in cells:  # what differs in the classifier's seed alone is read and kept once
+                if self._fed(cell) not in sets:
+                    sets[self._fed(cell)] = self.training_set(cell)
+            build(self.config["classifier"]).fit_together([sets[self._fed(cell)] for cell in cells], jobs)
+
         for cells in self.groups(waiting, self._bytes_of):
-
-            def fit(jobs: list[Job], cells: Sequence[Cell] = cells) -> None:
-                sets: dict[str, Any] = {}
-                for cell in cells:  # what differs in the classifier's seed alone is read and kept once
-                    if self._fed(cell) not in sets:
-                        sets[self._fed(cell)] = self.training_set(cell)
-                build(self.config["classifier"]).fit_together([sets[self._fed(cell)] for cell in cells], jobs)
-
-            self._at_once("classifier", [cell.classifier for cell in cells], fit, cells)
+            self._at_once("classifier", fit, cells)
 
     def _bytes_of(self, cell: Cell) -> int:
         """Memory of a cell's training set, if no other cell had the same, about."""

@@ -12,10 +12,11 @@ import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augrun import cost, judging, schema
+from augrun import cost, judging, schema, slots, spreading, turns
 from augrun.baseline import baseline_of
 from augrun.condition import Condition
 from augrun.errors import RequestError
@@ -50,20 +51,14 @@ def run(config: Mapping[str, Any], command: str | None = None, swept: bool = Fal
     announce(condition)
     if not condition.stage.done:
         condition.check_components()  # before the baseline: what cannot work is refused before hours of work
+        slots.need(condition.hardware)
+    if condition.baseline is not None:
+        ahead(condition, condition.baseline)
     reference = run(condition.baseline.config) if condition.baseline else None
 
     with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:
         if not condition.stage.done:
-            condition.fitted_together()
-            condition.reducers_together()
-            condition.classified_together()
-            for cell in condition.cells:
-                condition.fitted(cell)  # the generator, on the fold's train part
-                condition.generated(cell)  # its samples
-                condition.classified(cell)  # the classifier, on what the policy composes of both
-                condition.scored(cell)  # its scores on the fold's test part
-                judging.judged(condition, cell)  # what the baseline's classifier takes the samples for
-                judging.measured(condition, cell)  # how near they are to recordings in its embedding
+            work(condition, [*steps(condition), *asked(condition)])
         folder = record(condition, command)
         parent.log_condition(folder)
 
@@ -73,6 +68,66 @@ def run(config: Mapping[str, Any], command: str | None = None, swept: bool = Fal
     elif recorder.problem:
         log.warning(recorder.closing_line())
     return folder
+
+
+def steps(condition: Condition) -> list[turns.Step]:
+    """What is done of each fold and trial, in this order; each is a stage, found where it is done already."""
+    return [
+        ("generator", condition.fitted),  # on the fold's train part
+        ("samples", condition.generated),  # what it makes
+        ("reducer", condition.fitted_reducer),  # what makes vectors shorter, where something does
+        ("classifier", condition.classified),  # on what the policy composes of recordings and samples
+        ("predictions", condition.scored),  # its scores on the fold's test part
+    ]
+
+
+def asked(condition: Condition) -> list[turns.Step]:
+    """What is asked of the samples beside, of the classifier of the baseline's same fold and trial."""
+    return [
+        ("judged", partial(judging.judged, condition)),  # what it takes the samples for
+        ("quality", partial(judging.measured, condition)),  # how near they are to recordings in its embedding
+    ]
+
+
+def ahead(condition: Condition, baseline: Condition) -> None:
+    """While other jobs are at all that is left of the baseline: what does not need it."""
+
+    def others_are_at_it() -> bool:
+        kinds = [kind for kind, _ in steps(baseline)]
+        return not baseline.stage.done and turns.busy(baseline.cells, kinds)
+
+    for together in (condition.fitted_together, condition.reducers_together, condition.classified_together):
+        if others_are_at_it():
+            together()
+    turns.take(condition.cells, steps(condition), while_=others_are_at_it)
+
+
+def work(condition: Condition, todo: Sequence[turns.Step]) -> None:
+    """Does these steps of every fold and trial: what can be trained as one first, then what no other job is at."""
+    condition.fitted_together()
+    condition.reducers_together()
+    condition.classified_together()
+    turns.take(condition.cells, todo)
+
+
+def run_part(config: Mapping[str, Any]) -> Path:
+    """Does the stages of some of a condition's folds and trials (`sweep.part`), and of the same of its baseline.
+
+    Returns:
+        The store. Results are recorded by whoever runs the whole condition, and finds all of this done.
+    """
+    condition = Condition(config, open_store(config))
+    condition.cells = spreading.picked(condition, config["sweep"]["part"])
+    log.info("%s: %s", condition.title, ", ".join(cell.title for cell in condition.cells))
+    condition.check_components()
+    slots.need(condition.hardware)
+    if condition.baseline is not None:
+        baseline = condition.baseline
+        baseline.cells = [baseline.cell(cell.fold, cell.trial) for cell in condition.cells]
+        ahead(condition, baseline)
+        work(baseline, steps(baseline))
+    work(condition, [*steps(condition), *asked(condition)])
+    return condition.store.root
 
 
 def produce(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -117,6 +172,7 @@ def _making(config: Mapping[str, Any]) -> Condition:
         raise RequestError(f"generator={condition.names['generator']} makes no samples")
     announce(condition)
     condition.check_components("generator")
+    slots.need(condition.hardware)
     condition.fitted_together()
     return condition
 
@@ -294,6 +350,10 @@ def run_config(config: DictConfig) -> Path:
     plain, told = resolve(config), HydraConfig.get()
     swept = told.mode == RunMode.MULTIRUN
     check(plain, swept=swept)
+    if plain["sweep"].get("spread") and not swept:
+        raise RequestError(f"sweep.spread={plain['sweep']['spread']} makes jobs of one: augrun -m")
+    if plain["sweep"].get("part") is not None:
+        return run_part(plain)
     tabled = plain.pop(schema.TABLE, None) is not None
     folders = [source.path for source in told.runtime.config_sources if source.provider == "command-line"]
     words = [word for folder in folders for word in ("--config-dir", folder)]

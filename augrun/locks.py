@@ -337,6 +337,10 @@ def _show_life(mine: Path, every_s: float, stop: threading.Event) -> None:
             continue  # a file server that is away for a moment
 
 
+#: What `lock` gives.
+Lock = FileLock | FolderLock
+
+
 def this_host() -> str:
     """The machine's name, the id of its present run, and the namespace of process ids, which containers have."""
     with suppress(OSError):

@@ -107,11 +107,15 @@ class Sweep:
         skip_invalid: leave out rows that cannot work instead of refusing the whole sweep.
         name: the name of the run that holds the comparison.
         rows: of a published table, run only these rows; null runs all.
+        spread: what of each row becomes jobs of their own, before the row itself records what they did.
+        part: set by `spread` for such a job: its fold and trial, counted from 0; null in place of one is all of them.
     """
 
     skip_invalid: bool = False
     name: str = "sweep"
     rows: list[str] | None = None
+    spread: Literal["trials", "folds", "cells"] | None = None
+    part: list[int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,23 @@ def check(config: Mapping[str, Any]) -> None:
         _check_roles(config, problems)
         _check_vectors(config, problems)
         _check_frames(config, problems)
+    if problems:
+        raise RequestError("\n".join(problems))
+
+
+def check_section(path: str, section: Mapping[str, Any], target: str) -> None:
+    """Checks settings that are no part of a condition against the fields of a class.
+
+    Args:
+        path: where they are, for messages.
+        section: the settings.
+        target: the class, as `_target_` has it.
+
+    Raises:
+        RequestError: with one line for each mistake.
+    """
+    problems: list[str] = []
+    _check_fields(path, section, describe(target), problems)
     if problems:
         raise RequestError("\n".join(problems))
 

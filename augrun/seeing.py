@@ -122,18 +122,18 @@ class Seeing(Plan):
             return
         waiting = [cell for cell in self.cells if cell.reducer and not cell.reducer.done]
         cells = list({cell.reducer.fingerprint: cell for cell in waiting[::-1] if cell.reducer}.values())[::-1]
+
+        def fit(jobs: list[Job], group: list[Cell]) -> None:
+            parts: dict[str, Any] = {}
+            for cell in group:  # what differs in the seed alone is read and kept once
+                train = self.thinned(cell.fold, cell.seed)
+                if train.digest not in parts:
+                    parts[train.digest] = self.scaled(cell, train, self.recorded(train)[0])
+            trains = [parts[self.thinned(cell.fold, cell.seed).digest] for cell in group]
+            build(self.config["reducer"]).fit_together(trains, jobs, self.mixup)
+
         for group in self.groups(cells):
-
-            def fit(jobs: list[Job], group: Sequence[Cell] = group) -> None:
-                parts: dict[str, Any] = {}
-                for cell in group:  # what differs in the seed alone is read and kept once
-                    train = self.thinned(cell.fold, cell.seed)
-                    if train.digest not in parts:
-                        parts[train.digest] = self.scaled(cell, train, self.recorded(train)[0])
-                trains = [parts[self.thinned(cell.fold, cell.seed).digest] for cell in group]
-                build(self.config["reducer"]).fit_together(trains, jobs, self.mixup)
-
-            self._at_once("reducer", [cell.reducer for cell in group if cell.reducer], fit, group)
+            self._at_once("reducer", fit, group)
 
     def fitted_reducer(self, cell: Cell) -> Path:
         """What makes vectors shorter, learned from the recordings of the training set and their mixtures."""
@@ -168,10 +168,18 @@ class Seeing(Plan):
             taken += size
         return [group for group in groups if len(group) > 1]
 
-    def _at_once(self, what: str, stages: list[Stage], fit: Callable[[list[Job]], None], cells: Sequence[Cell]) -> None:
-        name = self.config[what]["name"]
-        title = f"{name}: training {len(cells)} at once, {cells[0].title} to {cells[-1].title}"
-        together.train(stages, lambda folder, stage: self.job(folder, stage, "training"), fit, title)
+    def _at_once(self, what: str, fit: Callable[[list[Job], list[Cell]], None], cells: Sequence[Cell]) -> None:
+        """Trains the networks of those cells as one that no other job is at."""
+        stages: list[Stage] = [getattr(cell, what) for cell in cells]
+
+        def title(places: list[int]) -> str:
+            first, last = (cells[place].title for place in (places[0], places[-1]))
+            return f"{self.config[what]['name']}: training {len(places)} at once, {first} to {last}"
+
+        def train(jobs: list[Job], places: list[int]) -> None:
+            fit(jobs, [cells[place] for place in places])
+
+        together.train(stages, lambda folder, stage: self.job(folder, stage, "training"), train, title)
 
     def job(self, folder: Path, stage: Stage | None, doing: str) -> Job:
         """What a component is told about the work of a stage."""

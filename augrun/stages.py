@@ -22,18 +22,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from augrun import locks
 from augrun.code import code_digest
 from augrun.cost import measured
 from augrun.errors import AugrunError
+from augrun.locks import Lock
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "stage.json"
 PARTIAL = ".partial"
 RESULTS = ("condition", "comparison")  # what people want to keep; everything else serves these
+JOURNAL = "computed.jsonl"  # a line for every computation there ever was: two of one stage would show
 LENGTH = 20  # hexadecimal digits of a fingerprint: 80 bits
 
 
@@ -81,8 +83,28 @@ class Stage:
         """What was recorded when the stage was done: content, cost, versions."""
         return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
 
+    @property
+    def held(self) -> bool:
+        """Whether a job is at it right now."""
+        return self.store.held(self.kind, self.fingerprint)
+
+    def claim(self) -> Lock | None:
+        """Its lock, taken, for whoever does several stages at once; None where it is done or another job is at it.
+
+        Never waits, so that who holds some stages may try to claim more.
+        """
+        lock = None if self.done else self.store.claim(self)
+        if lock is not None and self.made:  # another job was faster
+            lock.release()
+            return None
+        return lock
+
     def get(
-        self, compute: Callable[[Path], Mapping[str, Any] | None], title: str = "", uses: Sequence[str] = ()
+        self,
+        compute: Callable[[Path], Mapping[str, Any] | None],
+        title: str = "",
+        uses: Sequence[str] = (),
+        claimed: Lock | None = None,
     ) -> Path:
         """The result's folder; computed now, under the stage's lock, if nobody has done so before.
 
@@ -92,10 +114,13 @@ class Stage:
             title: what to call this on the console; nothing is said without.
             uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
                 (features that it would cost hours to extract again).
+            claimed: the lock, where the caller has it already, from `claim`.
         """
         if self.done:
             self.store.note(self, computed=False)
             return self.folder
+        if claimed is not None:
+            return self._compute(compute, title, uses, claimed)
         with self.store.lock(self, title) as lock:
             if self.made:  # another job was faster
                 self.store.note(self, computed=False)
@@ -114,7 +139,7 @@ class Stage:
         compute: Callable[[Path], Mapping[str, Any] | None],
         title: str,
         uses: Sequence[str],
-        lock: FileLock | locks.FolderLock,
+        lock: Lock,
     ) -> Path:
         partial = self.folder.with_name(self.fingerprint + PARTIAL)
         resumed = partial.is_dir()
@@ -143,6 +168,7 @@ class Stage:
             locks.require(lock)
             partial.rename(self.folder)
         self.store.note(self, computed=True)
+        self.store.journal(self, manifest)
         return self.folder
 
 
@@ -196,22 +222,50 @@ class Store:
         with suppress(OSError):  # a store one may only read still serves
             os.utime(stage.folder)
 
-    @contextmanager
-    def lock(self, stage: Stage, title: str = "") -> Iterator[FileLock | locks.FolderLock]:
-        """Holds the stage's lock; says so when another job has it and this one waits."""
-        path = self.root / "locks" / f"{stage.kind}-{stage.fingerprint}.lock"
+    def journal(self, stage: Stage, manifest: Mapping[str, Any]) -> None:
+        """Adds a line to the account of all computations, in one write, as several processes add to it."""
+        known = {key: manifest[key] for key in ("kind", "fingerprint", "title", "seconds", "finished", "host")}
+        line = json.dumps(known | {"own_seconds": manifest["cost"]["own_seconds"], "process": os.getpid()}) + "\n"
+        with suppress(OSError), open(self.root / JOURNAL, "ab", buffering=0) as file:
+            file.write(line.encode())
+
+    def _lock(self, kind: str, fingerprint: str) -> Path:
+        """What names the lock of a stage."""
+        return self.root / "locks" / f"{kind}-{fingerprint}.lock"
+
+    def claim(self, stage: Stage, timeout: float = 0.1) -> Lock | None:
+        """The stage's lock, already taken; None where another job holds it.
+
+        Args:
+            stage: of this store.
+            timeout: how long to wait, seconds: longer than another job takes to see whether it is held.
+        """
+        path = self._lock(stage.kind, stage.fingerprint)
         with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = locks.lock(path)
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=timeout)
             except Timeout:
-                log.info("%s: another job is at it, waiting", title or stage.kind)
-                lock.acquire()
+                return None
+        return lock
+
+    @contextmanager
+    def lock(self, stage: Stage, title: str = "") -> Iterator[Lock]:
+        """Holds the stage's lock; says so when another job has it and this one waits."""
+        lock = self.claim(stage)
+        if lock is None:
+            log.info("%s: another job is at it, waiting", title or stage.kind)
+            lock = self.claim(stage, timeout=-1)
+        assert lock is not None
         try:
             yield lock
         finally:
             lock.release()
+
+    def held(self, kind: str, fingerprint: str) -> bool:
+        """Whether a job holds the lock of a stage right now."""
+        return locks.held(self._lock(kind, fingerprint))
 
     def writing(self) -> _Writing:
         """Turns a full disk or an unwritable folder into a clear message."""
@@ -293,7 +347,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a job holds its lock right now."""
-        return locks.held(self.store.root / "locks" / f"{self.kind}-{self.fingerprint}.lock")
+        return self.store.held(self.kind, self.fingerprint)
 
     def remove(self) -> None:
         """Moves the folder out of its place first, so that it is never seen half removed."""

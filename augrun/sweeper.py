@@ -116,10 +116,17 @@ class CheckedSweeper(Sweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        returns = self.launcher.launch([row.overrides for row in rows], initial_job_idx=0)
+        returns = self._launch(rows)
         outcome.rows = [_ended(row, result) for row, result in zip(rows, returns, strict=True)]
         _compare(outcome.rows, self._compose, table)
         return [returns]
+
+    def _launch(self, rows: Sequence[Row]) -> Sequence[JobReturn]:
+        """Runs the rows, or first the parts that `sweep.spread` makes of them."""
+        from augrun import spreading
+
+        assert self.launcher is not None
+        return spreading.launch(self.launcher, [row.overrides for row in rows], self._compose)
 
     def _peek(self, row: Sequence[str]) -> dict[str, Any]:
         """The configuration that a row makes; an empty one where it makes none, and `_valid` says what is wrong."""

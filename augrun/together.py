@@ -8,28 +8,59 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from augrun.job import Job
+from augrun.locks import Lock
 from augrun.stages import Stage
 
 KIND = "together"
 
 
 def train(
-    stages: Sequence[Stage], job: Callable[[Path, Stage], Job], fit: Callable[[list[Job]], None], title: str
+    stages: Sequence[Stage],
+    job: Callable[[Path, Stage], Job],
+    fit: Callable[[list[Job], list[int]], None],
+    title: Callable[[list[int]], str],
 ) -> None:
-    """Does the work of these stages at once, and puts each part into its own.
+    """Does the work of those stages at once that no other job is at, and puts each part into its own.
+
+    All their locks are held meanwhile: jobs that want some of the same networks, together with others or alone, find
+    these taken and train no network twice. What another job holds is left to it, and a single stage that remains to
+    whoever trains it alone.
 
     A call that was killed is continued by the next one with the same stages, from the last checkpoint.
 
     Args:
-        stages: what is to be done; none of it is done.
+        stages: what is to be done.
         job: makes the job of a stage in a folder.
-        fit: does the work of all jobs, leaving in each one's folder what the stage is to hold.
-        title: what to call this on the console.
+        fit: does the work of all jobs, leaving in each one's folder what the stage is to hold; it is told which of
+            the stages they are, by their places.
+        title: what to call this on the console, by the same places.
     """
+    with ExitStack() as until_done:
+        held: dict[int, Lock] = {}
+        for place, stage in enumerate(stages):
+            lock = stage.claim()
+            if lock is not None:
+                until_done.callback(lock.release)
+                held[place] = lock
+        free = list(held)
+        if len(free) > 1:
+            claimed = [(stages[place], held[place]) for place in free]
+            _train(claimed, job, lambda jobs: fit(jobs, free), title(free))
+
+
+def _train(
+    claimed: Sequence[tuple[Stage, Lock]],
+    job: Callable[[Path, Stage], Job],
+    fit: Callable[[list[Job]], None],
+    title: str,
+) -> None:
+    """The same for stages whose locks are held."""
+    stages = [stage for stage, _ in claimed]
     inputs = {str(place): stage.fingerprint for place, stage in enumerate(stages)}
     whole = stages[0].store.stage(KIND, settings={}, inputs=inputs, code=__name__)
 
@@ -42,11 +73,11 @@ def train(
     folder = whole.get(all_of_them, title)
     cost = whole.manifest["cost"]
     share = cost["own_seconds"] / len(stages)
-    for place, stage in enumerate(stages):
+    for place, (stage, lock) in enumerate(claimed):
 
         def take(into: Path, of: Path = folder / str(place)) -> dict[str, Any]:
             shutil.copytree(of, into, dirs_exist_ok=True)
             return {"trained_together": len(stages), "share_of_seconds": share, "cost": cost}
 
-        stage.get(take)
+        stage.get(take, claimed=lock)
     shutil.rmtree(folder, ignore_errors=True)

@@ -82,7 +82,7 @@ class Record(Checkpoint):
         assert isinstance(parted, Parted)
         self.share = parted.share(batch_idx)
         self.weight = parted.ranks if getattr(pl_module, "of_all", False) else self.share.weight
-        if hasattr(pl_module, "share"):
+        if isinstance(getattr(pl_module, "share", None), Share):
             pl_module.share = self.share  # type: ignore[assignment]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:

@@ -1,17 +1,22 @@
-"""Generators, and a classifier, that tests name by `_target_`."""
+"""Generators, and classifiers, that tests name by `_target_`."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from augrun.classifiers.base import Classifier
 from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
 from augrun.features.cache import build, one_by_one
 from augrun.generators.base import Generator
+from tests.toy_jobs import Unsendable
 
 
 @dataclass(frozen=True)
@@ -51,3 +56,41 @@ class Unembedded(MobileNetV2Attention):
     """A classifier that predicts and nothing else."""
 
     embeds: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Nearest(Classifier):
+    """A classifier that knows the mean spectrum of each class; what it is told to do meanwhile is for tests of jobs.
+
+    Attributes:
+        pause_s: it takes its time, so that other jobs come for the same stage.
+        kill: ends its own process as the kernel does where memory runs out: `always`, or `once` (a file tells).
+        fail: raises an exception that `pickle` cannot make again.
+    """
+
+    pause_s: float = 0.0
+    kill: str | None = None
+    fail: bool = False
+
+    def fit(self, train: Any, validation: Any, job: Any) -> None:
+        time.sleep(self.pause_s)
+        if self.fail:
+            raise Unsendable("a", "b")
+        if self.kill == "always" or (self.kill == "once" and not (job.folder / "tried").exists()):
+            (job.folder / "tried").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        spectra = _spectra(train.features)
+        means = [spectra[train.targets[:, label] > 0].mean(axis=0) for label in range(train.targets.shape[1])]
+        np.save(job.folder / "means.npy", np.stack(means))
+        (job.folder / "history.json").write_text("[]")
+
+    def predict(self, features: Any, fitted: Path, job: Any) -> np.ndarray:
+        means = np.load(fitted / "means.npy")
+        distances = np.linalg.norm(_spectra(features)[:, None] - means, axis=2)
+        powers = np.exp(distances.min(axis=1, keepdims=True) - distances)
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _spectra(features: Any) -> np.ndarray:
+    """The mean over time of each clip's features, shape (clips, bands)."""
+    return np.stack([clip.mean(axis=0) for clip in features])

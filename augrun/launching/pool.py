@@ -1,0 +1,99 @@
+"""`hydra/launcher=joblib`: processes on this machine, by loky's executor.
+
+Each place has an executor with one process, which does one job after another, so that torch is imported once. When a
+process dies it is known whose it was, and no other job is touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import sys
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from augrun.launching.base import ManyJobs, packed, unpacked
+from augrun.launching.work import THREADS, Result, Task, carry_out
+
+if TYPE_CHECKING:
+    from joblib.externals.loky import ProcessPoolExecutor
+
+#: Of prctl(2): the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
+
+#: How long jobs have to end after they are told to, seconds.
+GRACE_S = 5.0
+
+
+class JoblibLauncher(ManyJobs):
+    """See `augrun.launching.settings.Joblib`."""
+
+    name = "joblib"
+    engine = "joblib"
+
+    def run(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
+        waiting = list(tasks)
+        idle: list[ProcessPoolExecutor] = []
+        running: dict[Future[bytes], tuple[Task, ProcessPoolExecutor]] = {}
+        places = min(self.jobs(tasks[0].config), len(tasks))
+        try:
+            while waiting or running:
+                while waiting and len(running) < places:
+                    place = idle.pop() if idle else _place(waiting[0])
+                    task = waiting.pop(0)
+                    running[place.submit(carry_out, packed(task))] = task, place
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    task, place = running.pop(future)
+                    result = _result(task, future)
+                    if result.killed:
+                        place.shutdown(wait=True, kill_workers=True)
+                    else:
+                        idle.append(place)
+                    yield result
+        finally:
+            _end(running)
+            for place in [*idle, *(place for _, place in running.values())]:
+                place.shutdown(wait=True, kill_workers=True)
+
+
+def _place(task: Task) -> ProcessPoolExecutor:
+    """An executor with one process."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.backend.context import get_context
+
+    threads = {name: str(task.threads) for name in THREADS} if task.threads else {}
+    return ProcessPoolExecutor(
+        max_workers=1, context=get_context("loky"), env=threads, initializer=_end_with, initargs=(os.getpid(),)
+    )
+
+
+def _end_with(parent: int) -> None:
+    """Lets the process end with the one that started it, where that is killed (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before that
+            os._exit(1)
+
+
+def _result(task: Task, future: Future[bytes]) -> Result:
+    try:
+        return unpacked(future.result())
+    except BrokenExecutor as error:
+        codes = re.search(r"\{(.*?)\}", str(error))
+        return Result(task.number, killed=codes[1] if codes else "it is gone")
+    except (KeyboardInterrupt, SystemExit):
+        return Result(task.number, killed="interrupted")
+
+
+def _end(running: dict[Future[bytes], tuple[Task, ProcessPoolExecutor]]) -> None:
+    """Lets jobs that run close what they have open."""
+    for _, place in running.values():
+        for process in list(place._processes):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+    if running:
+        wait(running, timeout=GRACE_S)

@@ -1,0 +1,108 @@
+"""The folds and trials of one row of a sweep as jobs of their own (`sweep.spread`).
+
+Each such job does the stages of its part; then the row itself is run as without, finds them done, and records results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from augrun.errors import AugrunError, RequestError
+
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
+
+    from augrun.cell import Cell
+    from augrun.condition import Condition
+
+#: A fold and a trial, counted from 0; None is all of them.
+Part = tuple[int | None, int | None]
+
+
+def parts(condition: Condition, spread: str) -> list[Part]:
+    """The parts of a condition that something is left to do of; none where it is done.
+
+    Args:
+        condition: the row.
+        spread: `trials`, `folds` or `cells`.
+    """
+    if condition.stage.done:
+        return []
+    folds: Sequence[int | None] = range(len(condition.folds)) if spread in ("folds", "cells") else (None,)
+    trials: Sequence[int | None] = range(condition.config["trials"]["count"]) if spread != "folds" else (None,)
+    found = [(fold, trial) for trial, fold in product(trials, folds)]
+    return [part for part in found if any(_left(cell) for cell in picked(condition, part))]
+
+
+def _left(cell: Cell) -> bool:
+    """Whether something of it is to be done; recordings are embedded for the baseline alone."""
+    return any(not stage.done for stage in cell.stages if stage.kind != "embedded")
+
+
+def picked(condition: Condition, part: Sequence[int | None]) -> list[Cell]:
+    """The cells of a part.
+
+    Raises:
+        RequestError: there is none.
+    """
+    names = [fold.name for fold in condition.folds]
+    fold, trial = part if len(part) == 2 else (-1, -1)
+    cells = [
+        cell
+        for cell in condition.cells
+        if (fold is None or names.index(cell.fold.name) == fold) and (trial is None or cell.trial == trial)
+    ]
+    if not cells:
+        raise RequestError(
+            f"sweep.part={list(part)} is no fold and trial of {condition.title}, which has {len(names)} folds and "
+            f"{condition.config['trials']['count']} trials; sweep.spread sets it"
+        )
+    return cells
+
+
+def launch(
+    launcher: Launcher, rows: Sequence[Sequence[str]], compose: Callable[[Sequence[str]], Mapping[str, Any]]
+) -> list[JobReturn]:
+    """Runs the parts of all rows, then the rows; a row whose part failed fails with the part's error.
+
+    Args:
+        launcher: what runs jobs.
+        rows: the overrides of each.
+        compose: makes a row's configuration of them.
+
+    Returns:
+        What became of each row.
+    """
+    ended: dict[int, JobReturn] = {}
+    jobs: list[tuple[int, list[str]]] = []
+    for number, row in enumerate(rows):
+        try:
+            jobs += [(number, [*row, _word(part)]) for part in _parts_of(compose(row))]
+        except AugrunError as error:  # its corpus cannot be read
+            ended[number] = JobReturn(overrides=list(row), status=JobStatus.FAILED, _return_value=error)
+    if jobs:
+        returns = launcher.launch([words for _, words in jobs], initial_job_idx=len(rows))
+        for (number, _), result in zip(jobs, returns, strict=True):
+            if result.status != JobStatus.COMPLETED:
+                ended.setdefault(number, result)
+    whole = [number for number in range(len(rows)) if number not in ended]
+    if whole:
+        ended |= zip(whole, launcher.launch([rows[number] for number in whole], initial_job_idx=0), strict=True)
+    return [ended[number] for number in range(len(rows))]
+
+
+def _parts_of(config: Mapping[str, Any]) -> list[Part]:
+    from augrun import experiment
+    from augrun.condition import Condition
+
+    spread = config["sweep"].get("spread")
+    return parts(Condition(config, experiment.open_store(config)), spread) if spread else []
+
+
+def _word(part: Part) -> str:
+    told = ",".join("null" if number is None else str(number) for number in part)
+    return f"sweep.part=[{told}]"
