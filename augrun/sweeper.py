@@ -126,7 +126,11 @@ class CheckedSweeper(Sweeper):
         from augrun import spreading
 
         assert self.launcher is not None
-        return spreading.launch(self.launcher, [row.overrides for row in rows], self._compose)
+        try:
+            return spreading.launch(self.launcher, [row.overrides for row in rows], self._compose)
+        finally:
+            if hasattr(self.launcher, "close"):  # of ours; their processes do not wait for more
+                self.launcher.close()
 
     def _peek(self, row: Sequence[str]) -> dict[str, Any]:
         """The configuration that a row makes; an empty one where it makes none, and `_valid` says what is wrong."""

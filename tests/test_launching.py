@@ -51,7 +51,11 @@ def launcher(name: str, output: Path, *words: str, job: Callable[[DictConfig], A
 
 def launched(name: str, output: Path, seeds: list[int], *words: str) -> list[JobReturn]:
     rows = [[f"seed={seed}", f"output.root={output}"] for seed in seeds]
-    return list(launcher(name, output, *words).launch(rows, initial_job_idx=0))
+    made = launcher(name, output, *words)
+    try:
+        return list(made.launch(rows, initial_job_idx=0))
+    finally:
+        made.close()
 
 
 def computations(store: Path) -> list[tuple[str, str]]:

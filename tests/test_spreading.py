@@ -57,7 +57,8 @@ def eight_jobs(name: str, output: Path, corpus: Path, choices: Path) -> None:
         for level in (0.9, 0.95)
     ]
     made = launcher(name, output, f"hydra.searchpath=[file://{choices}]", "hydra.launcher.jobs=2", *SMALL, job=cli.job)
-    returns = made.launch(rows, initial_job_idx=0)
+    returns = [*made.launch(rows[:4], initial_job_idx=0), *made.launch(rows[4:], initial_job_idx=4)]
+    made.close()
     assert [result.status for result in returns] == [JobStatus.COMPLETED] * 8, [r._return_value for r in returns]
     store = output / "store"
     assert computations(store) == folders(store)

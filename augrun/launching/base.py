@@ -92,6 +92,9 @@ class ManyJobs(Launcher):
     def run(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
         """Runs jobs and yields what became of each as it ends; when it is closed early, it ends those that run."""
 
+    def close(self) -> None:
+        """Ends processes that wait for more jobs; they end with this one in any case."""
+
     def environment(self) -> dict[str, str | None]:
         """Variables that a job's process is to have."""
         return {}

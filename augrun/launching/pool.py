@@ -14,7 +14,7 @@ import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from augrun.launching.base import ManyJobs, packed, unpacked
 from augrun.launching.work import THREADS, Result, Task, carry_out
@@ -35,15 +35,18 @@ class JoblibLauncher(ManyJobs):
     name = "joblib"
     engine = "joblib"
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._idle: list[ProcessPoolExecutor] = []
+
     def run(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
         waiting = list(tasks)
-        idle: list[ProcessPoolExecutor] = []
         running: dict[Future[bytes], tuple[Task, ProcessPoolExecutor]] = {}
         places = min(self.jobs(tasks[0].config), len(tasks))
         try:
             while waiting or running:
                 while waiting and len(running) < places:
-                    place = idle.pop() if idle else _place(waiting[0])
+                    place = self._idle.pop() if self._idle else _place(waiting[0])
                     task = waiting.pop(0)
                     running[place.submit(carry_out, packed(task))] = task, place
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -52,12 +55,16 @@ class JoblibLauncher(ManyJobs):
                     if result.killed:
                         place.shutdown(wait=True, kill_workers=True)
                     else:
-                        idle.append(place)
+                        self._idle.append(place)
                     yield result
         finally:
             _end(running)
-            for place in [*idle, *(place for _, place in running.values())]:
+            for _, place in running.values():
                 place.shutdown(wait=True, kill_workers=True)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().shutdown(wait=True, kill_workers=True)
 
 
 def _place(task: Task) -> ProcessPoolExecutor:
