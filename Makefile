@@ -7,7 +7,7 @@ TINY_JUKEBOX := $(or $(AUGRUN_OUTPUT),outputs)/tiny-jukebox
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check tables bench env-ddsp tracking-server clean
+.PHONY: help setup demo test test-slow check tables bench env-augment env-ddsp tracking-server clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,16 +47,12 @@ tables: $(STAMP) ## the published tables at demo scale, on the stand-ins; Jukebo
 	@set -e; for table in bao2019_table2 bao2019_table3 latif2020_table1 latif2020_table2 latif2020_table3; do \
 		$(BIN)/augrun -m experiment=$$table scale=demo; done
 
-bench: $(STAMP) ## benchmarks, each a ratio measured side by side
-	$(BIN)/python scripts/bench_features.py
-	$(BIN)/python scripts/bench_feature_memory.py
-	$(BIN)/python scripts/bench_samplernn.py --batches 1 64 128
-	$(BIN)/python scripts/bench_training.py
-	$(BIN)/python scripts/bench_augment.py
-	$(BIN)/python scripts/bench_feature_gans.py
-	$(BIN)/python scripts/bench_bootstrap.py
-	@if [ -x .venv-ddsp/bin/python ]; then $(BIN)/python scripts/bench_ddsp.py --env .venv-ddsp; \
-	else echo "scripts/bench_ddsp.py: needs Magenta's ddsp beside it; make env-ddsp first"; fi
+bench: $(STAMP) ## all benchmarks into one table, outputs/bench (20 minutes on two cores); ONLY="features sweep" for some
+	@sh scripts/setup_augment_env.sh .venv-augment $(BIN)/python || echo "make env-augment failed: the table says what it lacks"
+	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))
+
+env-augment: $(STAMP) ## audiomentations and torch-audiomentations beside augrun's packages (.venv-augment), for make bench
+	sh scripts/setup_augment_env.sh .venv-augment $(BIN)/python
 
 env-ddsp: ## Magenta's ddsp 3.7.0 in an environment of its own (.venv-ddsp), for generator=ddsp_magenta and comparisons
 	PYTHON=$(PYTHON) bash scripts/setup_ddsp_env.sh .venv-ddsp

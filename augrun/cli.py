@@ -20,6 +20,7 @@ augrun: does what a generator makes carry its class, and does training on it hel
   augrun                                               the built-in demonstration (a rendered stand-in corpus)
   augrun generator=ddsp dataset=jamendo_mood           one condition, compared with its baseline
   augrun -m generator=none,copy,ddsp dataset=jamendo_mood     a sweep, compared in one table
+  augrun -m generator=none,ddsp hydra/launcher=joblib  its rows side by side (submitit_local, submitit_slurm, ray)
   augrun generator=ddsp dataset=feel dataset.root=DIR  your own corpus
 
 Overrides are Hydra's: group=choice, key=value. Groups (choices: augrun list):
@@ -59,8 +60,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Carries out one command line; returns the exit code."""
-    # Hydra refuses a plus before a key that is there: `controls` is meant as something to add, with or without one.
-    arguments = [word[1:] if word.startswith("+controls=") else word for word in arguments]
+    # Hydra refuses a plus before a key that is there: these are meant as something to add, with or without one.
+    arguments = [word[1:] if word.startswith(("+controls=", "+profile=")) else word for word in arguments]
     try:
         if any(word in ("-h", "--help") for word in arguments):
             print(help_page(), end="")

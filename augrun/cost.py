@@ -35,6 +35,7 @@ class Cost:
     gpu: str | None = None
     gpu_peak_bytes: int | None = None
     _within: float = field(default=0.0, repr=False)
+    _elsewhere: float = field(default=0.0, repr=False)
 
     def plain(self) -> dict[str, Any]:
         """As a manifest has it."""
@@ -60,7 +61,7 @@ def measured() -> Iterator[Cost]:
         yield cost
     finally:
         cost.seconds = time.perf_counter() - started
-        cost.own_seconds = max(0.0, cost.seconds - cost._within)
+        cost.own_seconds = max(0.0, cost.seconds - cost._within) + cost._elsewhere
         _look(cost)
         _current.reset(token)
         if outer is not None:
@@ -68,6 +69,20 @@ def measured() -> Iterator[Cost]:
             outer.peak_bytes = _larger(outer.peak_bytes, cost.peak_bytes)
             outer.gpu, outer.gpu_peak_bytes = outer.gpu or cost.gpu, _larger(outer.gpu_peak_bytes, cost.gpu_peak_bytes)
         _set_back()
+
+
+def add(plain: Mapping[str, Any]) -> None:
+    """Adds to the measurement at hand what a part of its work cost before, maybe in another process.
+
+    Args:
+        plain: what `Cost.plain` gave of that part.
+    """
+    cost = _current.get()
+    if cost is not None:
+        cost._elsewhere += float(plain["own_seconds"])
+        cost.peak_bytes = _larger(cost.peak_bytes, plain.get("peak_bytes"))
+        cost.gpu = cost.gpu or plain.get("gpu")
+        cost.gpu_peak_bytes = _larger(cost.gpu_peak_bytes, plain.get("gpu_peak_bytes"))
 
 
 def account(manifests: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augrun import cost, judging, schema, slots, spreading, turns
+from augrun import cost, judging, profiling, schema, slots, spreading, turns
 from augrun.baseline import baseline_of
 from augrun.condition import Condition
 from augrun.errors import RequestError
@@ -56,10 +56,15 @@ def run(config: Mapping[str, Any], command: str | None = None, swept: bool = Fal
         ahead(condition, condition.baseline)
     reference = run(condition.baseline.config) if condition.baseline else None
 
-    with recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent:
+    profiled = profiling.of(bool(config.get("profile")), condition.title, condition.stage.done)
+    with (
+        recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent,
+        profiled as leave_profile,
+    ):
         if not condition.stage.done:
             work(condition, [*steps(condition), *asked(condition)])
         folder = record(condition, command)
+        leave_profile(folder)
         parent.log_condition(folder)
 
     if reference is not None:

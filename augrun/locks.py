@@ -337,10 +337,6 @@ def _show_life(mine: Path, every_s: float, stop: threading.Event) -> None:
             continue  # a file server that is away for a moment
 
 
-#: What `lock` gives.
-Lock = FileLock | FolderLock
-
-
 def this_host() -> str:
     """The machine's name, the id of its present run, and the namespace of process ids, which containers have."""
     with suppress(OSError):
@@ -348,6 +344,8 @@ def this_host() -> str:
         return f"{socket.gethostname()} {run} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
 
+
+Lock = FileLock | FolderLock
 
 #: Holds the lock that it is given until its input ends.
 _HOLDER = """

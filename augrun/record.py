@@ -11,6 +11,7 @@ per_class.json      the main metric of each class, by trial
 curves/             each classifier's learning curves, and those of its generator
 health/             what a generator says of its own training, such as a collapse
 cost.json           seconds and memory of the condition's own stages
+profile/            with profile=true: traces and what each stage cost (`augrun.profiling`)
 confusion.json      clips by true class (row) and the one that they were taken for, of all folds and trials
 figures/            confusion matrix (one class a clip), learning curves, spectrograms, means of functionals
 audio/              some primes and samples of every class, WAV and spectrogram

@@ -128,6 +128,7 @@ class Settings:
         baseline: also train on the recorded clips alone, and compare.
         controls: keep a reserve out of training, and add the controls to a sweep (`augrun.controls`).
         confidence: the level of every interval.
+        profile: leave traces and an account of the stages beside the results (`augrun.profiling`).
     """
 
     scale: Literal["paper", "demo"]
@@ -135,6 +136,7 @@ class Settings:
     baseline: bool = True
     controls: bool = False
     confidence: Annotated[float, "(0, 1)"] = 0.95
+    profile: bool = False
     significance: Significance = field(default_factory=Significance)
     trials: Trials = field(default_factory=Trials)
     data: Data = field(default_factory=Data)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from augrun import together
+from augrun import shards, together
 from augrun.cell import Cell
 from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.job import Job
@@ -29,15 +29,18 @@ class Seeing(Plan):
     """A plan whose clips can be looked at."""
 
     def features(self, corpus: Corpus, inputs: Mapping[str, str], title: str) -> Any:
-        """The features of a corpus's clips, in its order."""
-        from augrun.features.cache import Features
+        """The features of a corpus's clips, in its order; of a large one in parts, which several jobs can make."""
+        from augrun.features.cache import Features, join
 
-        stage = self._features_of(inputs)
+        parts = shards.parted(corpus.clips["duration_s"].to_numpy())
 
-        def extract(folder: Path) -> None:
-            build(self.representation).extract(corpus, folder, self.hardware, self._max_frames, title=title)
+        def extract(folder: Path, part: int) -> None:
+            some, told = corpus, title
+            if len(parts) > 1:
+                some, told = corpus.select(parts[part]), f"{title}, part {part + 1} of {len(parts)}"
+            build(self.representation).extract(some, folder, self.hardware, self._max_frames, title=told)
 
-        return Features.open(stage.get(extract, title))
+        return Features.open(shards.get(self._features_of(inputs), len(parts), extract, join, title))
 
     @cached_property
     def recorded_features(self) -> tuple[Any, dict[str, int]]:

@@ -81,7 +81,7 @@ class Slots:
         if self.taken or hardware.accelerator not in ("auto", "gpu", "cuda") or os.environ.get(SETTING) == "as_is":
             return
         names = visible()
-        wanted = hardware.devices if hardware.devices > 0 else len(names)
+        wanted = len(names) if hardware.devices == "auto" else hardware.devices
         if not names or (_scope() and wanted == len(names)):
             return  # the trainer says what is wrong where it wants a GPU; Slurm gave these to this job alone
         if wanted > len(names):

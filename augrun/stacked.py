@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.optim.adam import adam
 from torch.utils.data import Dataset
 
+from augrun import watch
 from augrun.batches import derive_seed
 
 #: Optimiser steps between two new beginnings of the random numbers.
@@ -216,6 +217,7 @@ class Adam:
             self._update(gradients, slice(members[0], members[-1] + 1), rate, count)
         taken += torch.tensor([rate is not None for rate in rates], device=taken.device)
         self._counts = [count + (rate is not None) for count, rate in zip(counts, rates, strict=True)]
+        watch.stepped("update")
 
     @torch.no_grad()
     def _update(self, gradients: Sequence[torch.Tensor], of: slice, rate: float, count: int) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from augrun import locks
+from augrun import locks, watch
 from augrun.code import code_digest
 from augrun.cost import measured
 from augrun.errors import AugrunError
@@ -105,6 +105,7 @@ class Stage:
         title: str = "",
         uses: Sequence[str] = (),
         claimed: Lock | None = None,
+        said: bool = True,
     ) -> Path:
         """The result's folder; computed now, under the stage's lock, if nobody has done so before.
 
@@ -114,18 +115,19 @@ class Stage:
             title: what to call this on the console; nothing is said without.
             uses: fingerprints of further stages to keep for as long as this one is kept, though it can do without
                 (features that it would cost hours to extract again).
-            claimed: the lock, where the caller has it already, from `claim`.
+            claimed: the lock, where the caller has it already from `claim`.
+            said: whether to say the title on the console.
         """
         if self.done:
             self.store.note(self, computed=False)
             return self.folder
         if claimed is not None:
-            return self._compute(compute, title, uses, claimed)
+            return self._compute(compute, title, uses, claimed, said)
         with self.store.lock(self, title) as lock:
             if self.made:  # another job was faster
                 self.store.note(self, computed=False)
                 return self.folder
-            return self._compute(compute, title, uses, lock)
+            return self._compute(compute, title, uses, lock, said)
 
     @property
     def made(self) -> bool:
@@ -140,15 +142,16 @@ class Stage:
         title: str,
         uses: Sequence[str],
         lock: Lock,
+        said: bool = True,
     ) -> Path:
         partial = self.folder.with_name(self.fingerprint + PARTIAL)
         resumed = partial.is_dir()
         with self.store.writing():
             partial.mkdir(parents=True, exist_ok=True)
-        if title:
+        if title and said:
             log.info("%s%s", title, " (taken up where it was left)" if resumed else "")
         with self.store.writing():
-            with measured() as cost:
+            with watch.piece(self.kind, title), measured() as cost:
                 summary = compute(partial)
             manifest = {
                 "kind": self.kind,
@@ -229,23 +232,18 @@ class Store:
         with suppress(OSError), open(self.root / JOURNAL, "ab", buffering=0) as file:
             file.write(line.encode())
 
-    def _lock(self, kind: str, fingerprint: str) -> Path:
-        """What names the lock of a stage."""
-        return self.root / "locks" / f"{kind}-{fingerprint}.lock"
+    def _lock(self, kind: str, fingerprint: str, part: int | None = None) -> Lock:
+        of_part = "" if part is None else f".{part}"
+        path = self.root / "locks" / f"{kind}-{fingerprint}{of_part}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return locks.lock(path)
 
-    def claim(self, stage: Stage, timeout: float = 0.1) -> Lock | None:
-        """The stage's lock, already taken; None where another job holds it.
-
-        Args:
-            stage: of this store.
-            timeout: how long to wait, seconds: longer than another job takes to see whether it is held.
-        """
-        path = self._lock(stage.kind, stage.fingerprint)
+    def claim(self, stage: Stage, part: int | None = None) -> Lock | None:
+        """The lock of a stage or of a part of it (`augrun.shards`), already taken; None where another job holds it."""
         with self.writing():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = locks.lock(path)
+            lock = self._lock(stage.kind, stage.fingerprint, part)
             try:
-                lock.acquire(timeout=timeout)
+                lock.acquire(timeout=0.1)  # longer than another job takes to see whether it is held
             except Timeout:
                 return None
         return lock
@@ -256,16 +254,19 @@ class Store:
         lock = self.claim(stage)
         if lock is None:
             log.info("%s: another job is at it, waiting", title or stage.kind)
-            lock = self.claim(stage, timeout=-1)
-        assert lock is not None
+            with self.writing():
+                lock = self._lock(stage.kind, stage.fingerprint)
+                lock.acquire()
         try:
             yield lock
         finally:
             lock.release()
 
     def held(self, kind: str, fingerprint: str) -> bool:
-        """Whether a job holds the lock of a stage right now."""
-        return locks.held(self._lock(kind, fingerprint))
+        """Whether a job holds the lock of a stage, or of a part of it, right now."""
+        folder, name = self.root / "locks", f"{kind}-{fingerprint}"
+        parts = {path.with_name(path.name.removesuffix(".held")) for path in folder.glob(f"{name}.*.lock*")}
+        return any(locks.held(path) for path in (folder / f"{name}.lock", *sorted(parts)))
 
     def writing(self) -> _Writing:
         """Turns a full disk or an unwritable folder into a clear message."""
@@ -346,7 +347,7 @@ class Entry:
 
     @property
     def held(self) -> bool:
-        """Whether a job holds its lock right now."""
+        """Whether a job holds its lock, or that of a part of it, right now."""
         return self.store.held(self.kind, self.fingerprint)
 
     def remove(self) -> None:

@@ -40,17 +40,17 @@ def train(
             the stages they are, by their places.
         title: what to call this on the console, by the same places.
     """
-    with ExitStack() as until_done:
-        held: dict[int, Lock] = {}
+    with ExitStack() as held:
+        claimed: dict[int, Lock] = {}
         for place, stage in enumerate(stages):
             lock = stage.claim()
             if lock is not None:
-                until_done.callback(lock.release)
-                held[place] = lock
-        free = list(held)
+                held.callback(lock.release)
+                claimed[place] = lock
+        free = list(claimed)
         if len(free) > 1:
-            claimed = [(stages[place], held[place]) for place in free]
-            _train(claimed, job, lambda jobs: fit(jobs, free), title(free))
+            of_free = [(stages[place], lock) for place, lock in claimed.items()]
+            _train(of_free, job, lambda jobs: fit(jobs, free), title(free))
 
 
 def _train(

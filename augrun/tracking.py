@@ -54,15 +54,9 @@ ARTIFACT_FILES = (
     *("results.json", "config.yaml", "record.json", "label_validity.json", "quality.json", "feature_means.json"),
     *("listen*.html", "report.html", "per_class.json", "confusion.json", "cost.json"),
 )
-ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health", "predictions", "curves")
-NOTE_TABLES = (
-    "comparison",
-    "trials",
-    "differences",
-    "produced",
-    "label_validity",
-    "quality",
-)  # shown on a comparison's page
+ARTIFACT_FOLDERS = ("tables", "figures", "audio", "health", "predictions", "curves", "profile")
+#: Shown on a comparison's page.
+NOTE_TABLES = ("comparison", "trials", "differences", "produced", "label_validity", "quality")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """How fast utterances are transformed, beside audiomentations and torch-audiomentations, in one process.
 
-    python scripts/bench_augment.py [--folder DIR] [--seconds 60] [--rate 16000] [--rounds 3]
+    python scripts/bench_augment.py [--folder DIR] [--seconds 60] [--rate 16000] [--turns 5]
 
 Each line is one transform with one set of parameters: seconds of sound transformed per second, by one thread each.
-All take turns at each utterance, the best of its rounds counts, and `margin` is ours over the best of the others.
-What is not installed, or does not run, is said so: `pip install audiomentations torch-audiomentations`.
+All take turns at each utterance, and medians of the turns count. The libraries are those of the environment that runs
+this: `make env-augment` makes one that has them beside augrun. What is not installed, or does not run, is said so.
 
 Speech is that of --folder, else rendered. The last lines are of the whole generator: from files to files and the
 account of them, on one thread and on two, and beside that reading and writing alone.
@@ -23,9 +23,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import benching
 import numpy as np
 import pandas as pd
 import soundfile
+from benching import Row
 
 from augrun import audio
 from augrun.allocator import keep_memory
@@ -37,6 +39,7 @@ from augrun.generators.signal_noise import Background
 from augrun.generators.signal_transforms import add_gaussian_noise, add_noise, pitch_shift, time_stretch
 from augrun.job import Hardware, Job
 
+NOT_THERE = "not installed (make env-augment)"
 WINDOW_S, SNR_DB, NOISE_RATE = 0.064, 10.0, 44100
 RATES, SEMITONES = (0.81, 1.23), (-2.0, 1.37)
 
@@ -52,7 +55,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="sound files; else speech is rendered")
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds of sound to transform")
     parser.add_argument("--rate", type=int, default=16000, help="Hz; other recordings are resampled first")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=benching.TURNS)
+    benching.options(parser)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     import torch
@@ -61,12 +65,14 @@ def main() -> None:
     keep_memory()  # as the generator does; all that run here gain by it
     sounds = speech(options.folder, options.seconds, options.rate)
     total = sum(map(len, sounds)) / options.rate
-    print(f"{len(sounds)} utterances, {total:.0f} s at {options.rate} Hz; seconds of sound per second, one thread each")
+    print(f"{len(sounds)} utterances, {total:.0f} s at {options.rate} Hz; one thread each")
     with tempfile.TemporaryDirectory() as scratch:
         noises = [background(Path(scratch) / f"noise {rate}", rate) for rate in sorted({options.rate, NOISE_RATE})]
+        rows: list[Row] = []
         for name, ours, others in comparisons(noises, options.rate):
-            compare(name, ours, others, sounds, options)
-        whole(Path(scratch), noises[-1], sounds, options)
+            rows += compare(name, ours, others, sounds, options)
+        rows += whole(Path(scratch), noises[-1], sounds, options)
+    benching.leave(rows, options.json)
 
 
 def comparisons(noises: Sequence[Corpus], rate: int) -> Iterator[Comparison]:
@@ -121,41 +127,42 @@ def comparisons(noises: Sequence[Corpus], rate: int) -> Iterator[Comparison]:
 
 def compare(
     name: str, ours: Change, others: dict[str, Change | str], sounds: Sequence[np.ndarray], options: argparse.Namespace
-) -> None:
+) -> list[Row]:
     """One block of the table."""
     changes: dict[str, Change] = {"augrun": ours}
+    rows: list[Row] = []
     for other, change in others.items():
-        if isinstance(change, str):
-            print(f"{name:32s} {other:38s} {change}", flush=True)
-            continue
-        try:
-            change(sounds[0])
-        except Exception as error:  # a library that does not go with the others that are installed
-            print(f"{name:32s} {other:38s} does not run: {type(error).__name__}: {error}", flush=True)
-        else:
-            changes[other] = change
+        problem = change if isinstance(change, str) else ""
+        if not isinstance(change, str):
+            try:
+                change(sounds[0])
+                changes[other] = change
+            except Exception as error:  # a library that does not go with the others that are installed
+                problem = f"does not run: {type(error).__name__}: {error}"
+        if problem:
+            rows.append(Row(name, note=f"{other}: {problem}"))
+    found = turns(changes, sounds, options.turns)
     total = sum(map(len, sounds)) / options.rate
-    speeds = {other: total / seconds for other, seconds in turns(changes, sounds, options.rounds).items()}
-    best = max((speed for other, speed in speeds.items() if other != "augrun"), default=None)
-    for other, speed in speeds.items():
-        margin = f"  margin {speed / best:.2f}" if other == "augrun" and best else ""
-        print(f"{name:32s} {other:38s} {speed:9,.0f}{margin}", flush=True)
+    speeds = {other: [total / seconds for seconds in each] for other, each in found.items()}
+    mine, unit = speeds.pop("augrun"), "s of sound a s"
+    measured = [benching.row(name, mine, other, who, unit=unit, rates=True) for who, other in speeds.items()]
+    return [*(measured or [benching.row(name, mine, unit=unit)]), *rows]
 
 
-def turns(changes: dict[str, Change], sounds: Sequence[np.ndarray], rounds: int) -> dict[str, float]:
-    """The seconds of each for all utterances, of each utterance the best; in another order each time."""
+def turns(changes: dict[str, Change], sounds: Sequence[np.ndarray], count: int) -> dict[str, list[float]]:
+    """The seconds of each for all utterances, turn by turn; at each utterance in another order."""
     for change in changes.values():
         for sound in sounds[:3]:
             change(sound)
-    best = {name: np.full(len(sounds), np.inf) for name in changes}
+    found: dict[str, list[float]] = {name: [0.0] * count for name in changes}
     order = np.random.default_rng(0)
-    for _ in range(rounds * len(changes)):
-        for place, sound in enumerate(sounds):
+    for turn in range(count):
+        for sound in sounds:
             for name in order.permutation(list(changes)):  # some leave the processor's caches worse than others do
                 start = time.perf_counter()
                 changes[name](sound)
-                best[name][place] = min(best[name][place], time.perf_counter() - start)
-    return {name: float(seconds.sum()) for name, seconds in best.items()}
+                found[name][turn] += time.perf_counter() - start
+    return found
 
 
 def audiomentations(kind: str, rate: int, **settings: Any) -> Change | str:
@@ -163,7 +170,7 @@ def audiomentations(kind: str, rate: int, **settings: Any) -> Change | str:
     try:
         import audiomentations as library
     except ImportError:
-        return "not installed"
+        return NOT_THERE
     transform = getattr(library, kind)(**settings, p=1.0)
     return lambda sound: transform(sound, rate)
 
@@ -174,7 +181,7 @@ def torch_audiomentations(kind: str, rate: int, **settings: Any) -> Change | str
         import torch
         import torch_audiomentations as library
     except ImportError:
-        return "not installed"
+        return NOT_THERE
     lend_torchaudio_files()
     transform = getattr(library, kind)(**settings, p=1.0, sample_rate=rate, output_type="dict")
     # Some of its transforms write into what they are given.
@@ -210,7 +217,7 @@ def lend_torchaudio_files() -> None:
     print("torchaudio no longer reads files itself: soundfile does it for torch-audiomentations")
 
 
-def whole(scratch: Path, noises: Corpus, sounds: Sequence[np.ndarray], options: argparse.Namespace) -> None:
+def whole(scratch: Path, noises: Corpus, sounds: Sequence[np.ndarray], options: argparse.Namespace) -> list[Row]:
     """The generator from files to files, and what of it is reading and writing."""
     rows = []
     (scratch / "speech").mkdir()
@@ -225,15 +232,23 @@ def whole(scratch: Path, noises: Corpus, sounds: Sequence[np.ndarray], options: 
         "generator=signal": lambda job: Signal().generate(requests, ("any",), None, job, noise=noises),
         "generator=copy": lambda job: Copy(prime_s=None, sample_s=None).generate(requests, ("any",), None, job),
     }
-    for name, workers in (("generator=signal", 1), ("generator=signal", os.cpu_count() or 1), ("generator=copy", 1)):
-        best = float("inf")
-        for _ in range(options.rounds):
-            with tempfile.TemporaryDirectory(dir=scratch) as fresh:
-                job = Job(Path(fresh), hardware=Hardware(accelerator="cpu", workers=workers, progress=False))
-                start = time.perf_counter()
-                works[name](job)
-                best = min(best, time.perf_counter() - start)
-        print(f"{'files to files':32s} {f'{name}, {workers} threads':38s} {total / best:9,.0f}", flush=True)
+    cores = os.cpu_count() or 1
+
+    def through(name: str, workers: int) -> None:
+        with tempfile.TemporaryDirectory(dir=scratch) as fresh:
+            works[name](Job(Path(fresh), hardware=Hardware(accelerator="cpu", workers=workers, progress=False)))
+
+    runs = [("generator=signal", 1), ("generator=signal", cores), ("generator=copy", 1)]
+    timed = {str(run): benching.seconds(lambda run=run: through(*run)) for run in runs}  # type: ignore[misc]
+    found = {run: [total / s for s in each] for run, each in benching.turns(timed, options.turns).items()}
+    copied, unit = found[str(runs[-1])], "s of sound a s"
+    more: dict[str, Any] = {"unit": unit, "rates": True, "how": benching.COST}
+    return [
+        benching.row(
+            f"{name} from files to files, {n} threads", found[str((name, n))], copied, "generator=copy", **more
+        )
+        for name, n in runs[:-1]
+    ]
 
 
 def background(folder: Path, rate: int) -> Corpus:

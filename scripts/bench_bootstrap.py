@@ -1,9 +1,9 @@
 """Throughput of the paired bootstrap and permutation over clusters, beside scikit-learn's metrics on drawn clips.
 
-    python scripts/bench_bootstrap.py
+    python scripts/bench_bootstrap.py [--resamples 10000] [--turns 1]
 
 One pair of score tables of the size of MTG-Jamendo's test part (4,231 clips, 56 classes), six metrics. `augrun` weighs
-what it has sorted once; the plain way draws clips and measures again, and is timed on a few draws.
+what it has sorted once; the plain way draws clips and measures again, and is timed on a draw a turn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import warnings
 from pathlib import Path
 
+import benching
 import numpy as np
 from sklearn import metrics as sk
 
@@ -72,7 +73,9 @@ def main() -> int:
     parser.add_argument("--classes", type=int, default=56)
     parser.add_argument("--clusters", type=int, default=0, help="0: as many as clips, the dearest case")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--most-s", type=float, default=60.0)
+    parser.add_argument("--most-s", type=float, default=60.0, help="of 10,000 draws")
+    parser.add_argument("--turns", type=int, default=1)
+    benching.options(parser)
     given = parser.parse_args()
     rng = np.random.default_rng(0)
     clips = 2 * given.clips
@@ -83,16 +86,22 @@ def main() -> int:
         for place in range(2):
             scores = (1.0 * truth + rng.normal(size=truth.shape)).astype(np.float32)
             both.append(Predicted.load(write(Path(scratch) / str(place), scores, truth, clusters, given.clips), NAMES))
-        slow = plain(*both, draws=3)
-        started = time.perf_counter()
-        found = compare(*both, resamples=given.resamples, workers=given.workers)
-        took = time.perf_counter() - started
-    print(f"{given.clips:,} clips x {given.classes} classes, {len(found)} metrics, {given.workers} threads")
-    print(f"augrun: {given.resamples:,} draws of the bootstrap and as many permutations: {took:.1f} s", end="")
-    print(f" ({1000 * took / given.resamples:.2f} ms a draw of both; at most {given.most_s:g} s are meant)")
-    print(f"scikit-learn: {1000 * slow:.0f} ms a draw of the bootstrap alone")
-    print(f"ratio: {slow / (took / given.resamples):.0f}")
-    return int(took > given.most_s)
+        works = {
+            "ours": benching.seconds(lambda: compare(*both, resamples=given.resamples, workers=given.workers)),
+            "plain": lambda: plain(*both, draws=1),
+        }
+        found = benching.turns(works, given.turns, warm=0)
+    ours = [seconds / given.resamples for seconds in found["ours"]]
+    size = f"{given.clips:,} clips × {given.classes} classes, {len(NAMES)} metrics"
+    what = f"a draw of the bootstrap and one of the permutation ({given.resamples:,} of {size})"
+    rows = [
+        benching.row(
+            what, [1000 * s for s in ours], [1000 * s for s in found["plain"]], "a draw by scikit-learn", unit="ms"
+        ),
+        benching.row("10,000 of them", [10_000 * s for s in ours], target=given.most_s),
+    ]
+    benching.leave(rows, given.json)
+    return int(not rows[-1].met)
 
 
 if __name__ == "__main__":

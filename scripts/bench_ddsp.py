@@ -1,21 +1,22 @@
-"""Times a training step at the size of ae.gin: Magenta's ddsp 3.7.0 against augrun's, turn by turn in one run.
+"""Times DDSP at the size of ae.gin: Magenta's ddsp 3.7.0 against augrun's, turn by turn in one run.
 
-    python scripts/bench_ddsp.py [--env .venv-ddsp] [--steps 5] [--batch 4]
+    python scripts/bench_ddsp.py [--env .venv-ddsp] [--turns 5] [--batch 4]
 
 Magenta's runs as a process of its own in the environment that scripts/setup_ddsp_env.sh makes, and waits while augrun's
-has its turn. A step is: synthesise, loss, gradients, clip, Adam. Prints the median seconds of both and their ratio.
+has its turn. A step is: synthesise, loss, gradients, clip, Adam. Synthesis is of 100 harmonics and 65 bands of noise,
+from their amplitudes. Of Python it needs nothing beyond its own library and numpy, as Magenta's process runs this file.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -30,37 +31,43 @@ def main() -> None:
     """Takes turns and prints the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", type=Path, default=Path(".venv-ddsp"), help="Magenta's environment")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps of each")
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4, help="4-second examples in a step")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads that each may use")
+    parser.add_argument("--json", type=Path, help="write the rows here as well")
     parser.add_argument("--magenta", action="store_true", help=argparse.SUPPRESS)  # the process that is waited for
     options = parser.parse_args()
     if options.magenta:
-        serve(magenta_step(options.batch, options.threads))
+        serve(magenta_works(options.batch, options.threads))
         return
+    import benching
+
     python = options.env / "bin" / "python"
     if not python.exists():
-        sys.exit(f"{python} is not there: run scripts/setup_ddsp_env.sh {options.env}")
+        why = "Magenta's ddsp is not installed beside augrun (make env-ddsp)"
+        names = ("DDSP synthesis", "a DDSP training step")
+        benching.leave([benching.Row(name, note=why) for name in names], options.json)
+        return
     command = [str(python), __file__, "--magenta", f"--batch={options.batch}", f"--threads={options.threads}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None
         assert other.stdout is not None
-        parameters = int(ask(other.stdin, other.stdout))
-        ours = augrun_step(options.batch, options.threads)
-        print(f"{'step':>6s} {'magenta s':>10s} {'augrun s':>10s}")
-        pairs = []
-        for step in range(options.steps):
-            pairs.append((float(ask(other.stdin, other.stdout)), ours()))
-            print(f"{step + 1:6d} {pairs[-1][0]:10.2f} {pairs[-1][1]:10.2f}", flush=True)
+        into, out = other.stdin, other.stdout
+        parameters = int(ask(into, out, "parameters"))
+        rows = []
+        for what, ours in augrun_works(options.batch, options.threads).items():
+            works = {"ours": ours, "theirs": lambda what=what: float(ask(into, out, what))}
+            found = benching.turns(works, options.turns, warm=2)
+            note = f"ae.gin, {options.batch} × {SECONDS} s, {options.threads} threads"
+            name = {"step": f"a DDSP training step of {parameters:,} parameters", "synthesis": "DDSP synthesis"}[what]
+            rows.append(benching.row(name, found["ours"], found["theirs"], "Magenta's ddsp 3.7.0", note=note))
         other.stdin.close()
-    magenta, augrun = (statistics.median(times) for times in zip(*pairs, strict=True))
-    print(f"{'median':>6s} {magenta:10.2f} {augrun:10.2f}   ratio {augrun / magenta:.2f}")
-    print(f"ae.gin, {parameters:,} parameters, batch {options.batch} of {SECONDS} s, {options.threads} threads")
+    benching.leave(rows, options.json)
 
 
-def ask(questions: IO[str], answers: IO[str]) -> str:
+def ask(questions: IO[str], answers: IO[str], question: str) -> str:
     """One turn of the other process."""
-    questions.write("\n")
+    questions.write(f"{question}\n")
     questions.flush()
     answer = answers.readline()
     if not answer:
@@ -77,17 +84,35 @@ def batch(size: int) -> dict[str, np.ndarray]:
     return {"audio": sound, "f0_hz": f0, "loudness_db": np.full((size, FRAMES), -30, np.float32)}
 
 
-def serve(step: tuple[int, object]) -> None:
-    """Answers the first line on stdin with the number of parameters, each further one with the seconds of a step."""
-    parameters, run = step
-    sys.stdin.readline()
-    print(parameters, flush=True)
-    for _ in sys.stdin:
-        print(run(), flush=True)  # type: ignore[operator]
+def controls(size: int) -> dict[str, np.ndarray]:
+    """What steers the synthesis: amplitudes of 100 harmonics and of 65 bands of noise, float32."""
+    random = np.random.default_rng(1)
+    harmonics = random.random((size, FRAMES, 100)).astype(np.float32)
+    harmonics /= harmonics.sum(-1, keepdims=True)
+    noise = (random.random((size, FRAMES, 65)) * 1e-3).astype(np.float32)
+    return {"harmonics": harmonics, "noise": noise, "f0_hz": batch(size)["f0_hz"][..., None]}
 
 
-def magenta_step(size: int, threads: int) -> tuple[int, object]:
-    """The package's model from its own gin file, compiled, and its trainer's step."""
+def serve(works: dict[str, Any]) -> None:
+    """Answers each line on stdin: the number of parameters, or the seconds that the work of this name takes now."""
+    for line in sys.stdin:
+        asked = works[line.strip()]
+        print(asked() if callable(asked) else asked, flush=True)
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """A work that returns its own seconds."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return run
+
+
+def magenta_works(size: int, threads: int) -> dict[str, Any]:
+    """The package's model from its own gin file, compiled, and its trainer's step; its synthesisers, compiled."""
     import types
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -112,23 +137,31 @@ def magenta_step(size: int, threads: int) -> tuple[int, object]:
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return parts["total_loss"]
 
-    def run() -> float:
-        start = time.perf_counter()
-        float(step(features))
-        return time.perf_counter() - start
+    step(features)  # the variables come with it
+    given = controls(size)
+    harmonic = ddsp.synths.Harmonic(n_samples=RATE * SECONDS, sample_rate=RATE)
+    noise = ddsp.synths.FilteredNoise(n_samples=RATE * SECONDS, window_size=0)
 
-    run(), run()
-    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables), run
+    @tf.function
+    def sound(harmonics: tf.Tensor, bands: tf.Tensor, f0_hz: tf.Tensor) -> tf.Tensor:
+        return harmonic.get_signal(tf.ones_like(f0_hz), harmonics, f0_hz) + noise.get_signal(bands)
+
+    tensors = [tf.constant(given[name]) for name in ("harmonics", "noise", "f0_hz")]
+    return {
+        "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+        "step": timed(lambda: float(step(features))),
+        "synthesis": timed(lambda: sound(*tensors).numpy()),
+    }
 
 
-def augrun_step(size: int, threads: int):  # type: ignore[no-untyped-def]
-    """The same step of augrun's module; loudness and MFCCs are computed in it, as in Magenta's."""
+def augrun_works(size: int, threads: int) -> dict[str, Callable[[], float]]:
+    """The same step of augrun's module; loudness and MFCCs are computed in it, as in Magenta's. And the same sounds."""
     import torch
 
     from augrun.allocator import keep_memory
     from augrun.generators.ddsp_analysis import loudness, mfcc
     from augrun.generators.ddsp_model import DDSPAutoencoder
-    from augrun.generators.ddsp_synthesis import upsample_linear
+    from augrun.generators.ddsp_synthesis import filter_noise, harmonic_sound, upsample_linear
 
     keep_memory()
     torch.set_num_threads(threads)
@@ -136,8 +169,9 @@ def augrun_step(size: int, threads: int):  # type: ignore[no-untyped-def]
     optimizer = module.configure_optimizers()["optimizer"]
     given = {name: torch.from_numpy(array) for name, array in batch(size).items()}
 
-    def run() -> float:
-        start = time.perf_counter()
+    steering = {name: torch.from_numpy(array) for name, array in controls(size).items()}
+
+    def step() -> None:
         audio = given["audio"]
         heard = loudness(audio, RATE, RATE * SECONDS // FRAMES)[..., None]
         given["loudness_db"] = upsample_linear(heard, FRAMES)[..., 0]
@@ -148,10 +182,14 @@ def augrun_step(size: int, threads: int):  # type: ignore[no-untyped-def]
         torch.nn.utils.clip_grad_norm_(module.parameters(), 3.0)
         optimizer.step()
         loss.item()
-        return time.perf_counter() - start
 
-    run(), run()
-    return run
+    @torch.inference_mode()
+    def synthesis() -> None:
+        white = torch.rand(size, RATE * SECONDS) * 2 - 1
+        sound = harmonic_sound(steering["harmonics"], steering["f0_hz"], RATE * SECONDS, RATE)
+        (sound + filter_noise(white, steering["noise"])).numpy()
+
+    return {"synthesis": timed(synthesis), "step": timed(step)}
 
 
 if __name__ == "__main__":

@@ -19,11 +19,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +32,11 @@ from typing import Any
 # arithmetic.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import benching
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from benching import Row
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="timed steps of a turn; Lightning sees as many as one")
     parser.add_argument("--only", nargs="+", choices=list(MAKERS), default=list(MAKERS))
+    benching.options(parser)
     options = parser.parse_args()
     hardware = Hardware(accelerator=options.device, progress=False)
     logging.getLogger("augrun").setLevel(logging.ERROR)
@@ -92,32 +94,24 @@ def main() -> None:
     print(f"{options.device}, {where}, torch {torch.__version__}, Lightning {pl.__version__}{load}")
     target = TARGETS.get((options.scale, options.device))
     print(f"{options.turns} turns, {options.replicas} replicas, scale {options.scale}; target ratio {target or 'none'}")
-    for name in options.only:
-        measure(MAKERS[name](options.scale), hardware, options, target)
+    rows = [row for name in options.only for row in measure(MAKERS[name](options.scale), hardware, options, target)]
+    benching.leave(rows, options.json)
 
 
-def measure(contest: Contest, hardware: Hardware, options: argparse.Namespace, target: float | None) -> None:
-    """Takes turns and prints one line."""
-    turns = []
-    for turn in range(options.turns + 1):
-        one = (
-            through_trainer(contest, hardware, options.steps),
-            bare(contest, hardware, options.steps),
-            together(contest, hardware, options.replicas, options.steps),
-        )
-        if turn:  # the first warms up
-            turns.append(one)
-    trainer, loop, all_of_them = (statistics.median(rates) for rates in zip(*turns, strict=True))
-    ratios = sorted(rates[2] / rates[0] for rates in turns)
-    ratio = statistics.median(ratios)
-    met = "" if target is None else " met" if ratio >= target else " MISSED"
-    print(
-        f"{contest.name}: batch {contest.batch_size}, iterations a second: alone through the Trainer "
-        f"{trainer:.1f}, alone in a bare loop {loop:.1f}, {options.replicas} together {all_of_them:.1f}; "
-        f"together over the Trainer {ratio:.2f} "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f}){met}, over the bare loop {all_of_them / loop:.2f}",
-        flush=True,
-    )
+def measure(contest: Contest, hardware: Hardware, options: argparse.Namespace, target: float | None) -> Iterator[Row]:
+    """Takes turns: all together beside one at a time, through the Trainer and in a bare loop."""
+    works = {
+        "the Trainer": lambda: through_trainer(contest, hardware, options.steps),
+        "a bare loop": lambda: bare(contest, hardware, options.steps),
+        "together": lambda: together(contest, hardware, options.replicas, options.steps),
+    }
+    found = benching.turns(works, options.turns)
+    what = f"{options.replicas} {contest.name} trained together, batch {contest.batch_size}, scale {options.scale}"
+    bound = {"the Trainer": target, "a bare loop": None}
+    for other, wanted in bound.items():
+        against, kept = f"one at a time through {other}", {"target": wanted, "at_most": False}
+        unit = "iterations a s"
+        yield benching.row(what, found["together"], found[other], against, unit=unit, rates=True, **kept)
 
 
 def through_trainer(contest: Contest, hardware: Hardware, steps: int) -> float:

@@ -3,7 +3,7 @@
     python scripts/bench_feature_memory.py [--clips 1000 10000] [--seconds 4] [--workers 2]
 
 Renders 20 sound files, points that many rows at them, and extracts each corpus in a process of its own. Peak resident
-memory is the kernel's `VmHWM`; one further line gives the memory after reading every matrix back through the map.
+memory is the kernel's `VmHWM`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import benching
 import numpy as np
 import pandas as pd
 import soundfile
@@ -46,7 +47,7 @@ def peak_mib() -> float:
 
 
 def measure(folder: Path, clips: int, workers: int) -> None:
-    """Extracts in this process and prints one line of the table."""
+    """Extracts in this process and prints clips, MiB before, at most and of the data, and milliseconds a clip."""
     mel = LogMel()
     mel.extract(corpus(folder, 2 * workers), folder / "warm", Hardware(workers=workers, progress=False))
     before, began = peak_mib(), time.perf_counter()
@@ -54,7 +55,7 @@ def measure(folder: Path, clips: int, workers: int) -> None:
     features = mel.extract(corpus(folder, clips), folder / f"features-{clips}", hardware)
     seconds, peak = time.perf_counter() - began, peak_mib()
     size = features.frames.sum() * features.bands * 4 / 2**20
-    print(f"{clips:>7,}  {before:>10.0f}  {peak:>10.0f}  {size:>10.0f}  {seconds / clips * 1000:>8.2f}", flush=True)
+    print(f"{clips} {before} {peak} {size} {seconds / clips * 1000}", flush=True)
 
 
 def main() -> None:
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each clip")
     parser.add_argument("--workers", type=int, default=2)
+    benching.options(parser)
     parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.within:
@@ -73,10 +75,15 @@ def main() -> None:
         for file in range(FILES):
             samples = 0.1 * noise.standard_normal((int(RATE * given.seconds), 2))
             soundfile.write(Path(name) / f"{file}.flac", samples, RATE)
-        print("  clips  before MiB    peak MiB    data MiB   ms/clip")
+        rows = []
         for clips in given.clips:
             options = ["--within", name, "--workers", str(given.workers), "--clips", str(clips)]
-            subprocess.run([sys.executable, __file__, *options], check=True)
+            done = subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE, text=True)
+            _, before, peak, size, each = map(float, done.stdout.split())
+            note = f"{before:.0f} MiB before it; {size:.0f} MiB of features; {each:.1f} ms a clip"
+            what = f"peak memory while {clips:,} clips of {given.seconds:g} s become log-mel"
+            rows.append(benching.row(what, [peak], unit="MiB", note=note))
+        benching.leave(rows, given.json)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,36 @@
 """How fast corpora are read and features are extracted, beside what else does it, in one run.
 
-    python scripts/bench_features.py [--folder DIR] [--seconds 1200] [--workers 2] [--rounds 3]
+    python scripts/bench_features.py [--folder DIR] [--seconds 1200] [--tracks 18000] [--workers 2] [--turns 5]
 
 Reading: IEMOCAP's layout with 10,039 utterances and 18,000 rows of MTG-Jamendo (links to one short file), first with
-an empty index of files, then with a warm one, which opens no audio.
+an empty index of files, then with a warm one, which opens no audio; beside a loop that asks `soundfile` for every
+file's length and hashes its beginning.
 
 Extraction: 96-band log-mel spectrograms of 16 kHz FLAC and WAV files (those of --folder, else of rendered speech) by
-augrun and by a warmed-up loop over `soundfile.read` and `librosa.feature.melspectrogram` with the same settings; and of
-44.1 kHz stereo MP3 files of music, as MTG-Jamendo publishes them, beside decoding alone on as many threads. The turns
-alternate; the best of the rounds counts. Needs librosa.
+augrun and by warmed-up loops over `soundfile.read` and `librosa.feature.melspectrogram`, or torchaudio's
+`MelSpectrogram`, with the same settings; and of 44.1 kHz stereo MP3 files of music, as MTG-Jamendo publishes them,
+beside decoding alone on as many threads. All take turns; medians count. Needs librosa.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import benching
 import numpy as np
 import soundfile
+from benching import Row
 
 from augrun import audio
 from augrun.corpora.corpus import Corpus, LabelSet
-from augrun.corpora.index import Index
+from augrun.corpora.iemocap import Iemocap
+from augrun.corpora.index import EDGE, Index
 from augrun.corpora.jamendo import HEADER, JamendoMood
 from augrun.corpora.reader import build
 from augrun.features.logmel import LogMel
@@ -47,75 +51,91 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="sound files at 16 kHz; else speech is rendered")
     parser.add_argument("--seconds", type=float, default=1200.0, help="seconds of sound to extract")
+    parser.add_argument("--tracks", type=int, default=TRACKS, help="rows of MTG-Jamendo to read")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    parser.add_argument("--turns", type=int, default=benching.TURNS)
+    benching.options(parser)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        if Path("augrun/corpora/iemocap.py").exists():
-            reading(Path(scratch), options.workers)
-        extraction(Path(scratch), options)
+        rows = [*reading(Path(scratch), given), *extraction(Path(scratch), given)]
+    benching.leave(rows, given.json)
 
 
-def reading(scratch: Path, workers: int) -> None:
-    """Seconds to read two large corpora."""
-    from augrun.corpora.iemocap import Iemocap
-
-    print(f"{'reading':44s} {'clips':>7s} {'cold s':>8s} {'warm s':>8s}")
-    corpora: list[tuple[str, Callable[[Index], Corpus]]] = []
-    emotional, music = iemocap(scratch / "iemocap"), jamendo(scratch / "jamendo")
-    corpora.append(("IEMOCAP, 10,039 utterances", lambda index: Iemocap().read(emotional, index)))
-    corpora.append((f"MTG-Jamendo, {TRACKS:,} rows", lambda index: JamendoMood().read(music, index)))
-    for number, (name, read) in enumerate(corpora):
-        index = scratch / f"index-{number}"
-        clips, cold = timed(lambda read=read, index=index: len(read(Index(index, workers))))
-        _, warm = timed(lambda read=read, index=index: len(read(Index(index, workers))))
-        print(f"{name:44s} {clips:7,d} {cold:8.2f} {warm:8.2f}", flush=True)
+def reading(scratch: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """Two large corpora."""
+    emotional, music = iemocap(scratch / "iemocap"), jamendo(scratch / "jamendo", given.tracks)
+    yield from read_in_turns(
+        "IEMOCAP's layout, 10,039 utterances", lambda index: Iemocap().read(emotional, index), emotional, given
+    )
+    yield from read_in_turns(
+        f"MTG-Jamendo's layout, {given.tracks:,} tracks", lambda index: JamendoMood().read(music, index), music, given
+    )
 
 
-def extraction(scratch: Path, options: argparse.Namespace) -> None:
-    """Seconds to extract, and the ratios."""
-    sounds = speech(options.folder, options.seconds)
-    print(f"\n{'extraction':30s} {'seconds of sound':>17s} {'augrun s':>9s} {'other s':>9s}  ratio")
+def read_in_turns(name: str, read: Callable[[Index], Corpus], root: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """A corpus with an empty index, then with a full one, and the plain loop."""
+    paths = sorted(path for path in root.rglob("*.wav") if path.name != "one.wav")
+    kept = root.parent / f"{root.name}-index"
+    read(Index(kept, given.workers))
+
+    def first() -> None:
+        with tempfile.TemporaryDirectory(dir=root.parent) as fresh:
+            read(Index(Path(fresh), given.workers))
+
+    works = {"first": first, "again": lambda: read(Index(kept, given.workers)), "loop": lambda: plain_probe(paths)}
+    found = benching.turns({key: benching.seconds(work, 0.1) for key, work in works.items()}, given.turns)
+    against = "a loop over soundfile.info and hashes"
+    yield benching.row(f"reading {name}, first time", found["first"], found["loop"], against)
+    yield benching.row(f"reading {name}, again", found["again"], found["loop"], against)
+
+
+def plain_probe(paths: Sequence[Path]) -> int:
+    """Every file's length, and a digest of its beginning."""
+    frames = 0
+    for path in paths:
+        frames += soundfile.info(path).frames
+        with open(path, "rb") as file:
+            hashlib.sha256(file.read(EDGE)).hexdigest()
+    return frames
+
+
+def extraction(scratch: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """Decoding and log-mel."""
+    sounds = speech(given.folder, given.seconds)
     for kind in ("flac", "wav"):
         paths = written(scratch / kind, sounds, RATE, kind)
         corpus = corpus_of(paths)
-        ours, other = turns(
-            options.rounds,
-            lambda corpus=corpus: extract(SPEECH, corpus, scratch, options.workers),
-            lambda paths=paths: librosa_loop(paths),
-        )
-        line(f"{kind.upper()}, librosa loop", paths, ours, other, f"{other / ours:.2f} times as fast")
-        one = min(timed(lambda corpus=corpus: extract(SPEECH, corpus, scratch, 1))[1] for _ in range(3))
-        line(f"{kind.upper()}, augrun on one thread", paths, one, other, f"{other / one:.2f} times as fast")
-    paths = written(scratch / "mp3", music(options.seconds), MUSIC_RATE, "mp3")
+        works = {
+            "ours": lambda corpus=corpus: extract(SPEECH, corpus, scratch, given.workers),
+            "one": lambda corpus=corpus: extract(SPEECH, corpus, scratch, 1),
+            "librosa": lambda paths=paths: librosa_loop(paths),
+            "torchaudio": lambda paths=paths: torchaudio_loop(paths),
+            "decoding": lambda paths=paths: [audio.read(path) for path in paths],
+            "soundfile": lambda paths=paths: [soundfile.read(path, dtype="float32") for path in paths],
+        }
+        found = benching.turns({key: benching.seconds(work, 0.2) for key, work in works.items()}, given.turns)
+        name = f"log-mel of {total_of(paths):,.0f} s of {kind.upper()}"
+        several = f"{name}, {given.workers} threads"
+        for other in ("librosa", "torchaudio"):
+            yield benching.row(several, found["ours"], found[other], f"a {other} loop")
+            yield benching.row(f"{name}, one thread", found["one"], found[other], f"a {other} loop")
+        name = f"decoding {total_of(paths):,.0f} s of {kind.upper()} with all checks"
+        yield benching.row(name, found["decoding"], found["soundfile"], "soundfile.read", how=benching.COST)
+    paths = written(scratch / "mp3", music(given.seconds), MUSIC_RATE, "mp3")
     corpus = corpus_of(paths)
-    ours, other = turns(
-        options.rounds,
-        lambda: extract(LogMel(), corpus, scratch, options.workers),
-        lambda: decode(paths, options.workers),
-    )
-    line("MP3, decoding alone", paths, ours, other, f"{ours / other:.2f} of its time")
+    works = {
+        "ours": lambda: extract(LogMel(), corpus, scratch, given.workers),
+        "decoding": lambda: decode(paths, given.workers),
+    }
+    found = benching.turns({key: benching.seconds(work, 0.2) for key, work in works.items()}, given.turns)
+    name = f"log-mel of {total_of(paths):,.0f} s of stereo MP3"
+    against = f"decoding alone, {given.workers} threads too"
+    yield benching.row(name, found["ours"], found["decoding"], against, how=benching.COST)
 
 
-def line(name: str, paths: Sequence[Path], ours: float, other: float, ratio: str) -> None:
-    """One row of the table."""
-    seconds = sum(audio.probe(path, check_end=False).seconds for path in paths)
-    print(f"{name:30s} {seconds:17.0f} {ours:9.3f} {other:9.3f}  {ratio}", flush=True)
-
-
-def timed(work: Callable[[], int]) -> tuple[int, float]:
-    """What `work` returns, and its seconds."""
-    time.sleep(0.2)  # threads of the turn before may spin on for a while
-    start = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - start
-
-
-def turns(rounds: int, ours: Callable[[], int], other: Callable[[], int]) -> tuple[float, float]:
-    """The best seconds of each, turn by turn after one to warm up."""
-    ours(), other()
-    pairs = [(timed(ours)[1], timed(other)[1]) for _ in range(rounds)]
-    return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
+def total_of(paths: Sequence[Path]) -> float:
+    """Seconds of sound."""
+    return sum(audio.probe(path, check_end=False).seconds for path in paths)
 
 
 def extract(mel: LogMel, corpus: Corpus, scratch: Path, workers: int) -> int:
@@ -136,6 +156,22 @@ def librosa_loop(paths: Sequence[Path]) -> int:
             y=sound, sr=RATE, n_fft=512, hop_length=256, n_mels=96, fmax=8000.0, pad_mode="constant"
         )
         frames += librosa.power_to_db(power, top_db=None).shape[1]
+    return frames
+
+
+def torchaudio_loop(paths: Sequence[Path]) -> int:
+    """The same spectrograms by torchaudio's transform, file by file."""
+    import torch
+    from torchaudio.transforms import MelSpectrogram
+
+    transform = MelSpectrogram(
+        RATE, n_fft=512, hop_length=256, f_max=8000.0, n_mels=96, pad_mode="constant", norm="slaney", mel_scale="slaney"
+    )
+    frames = 0
+    with torch.inference_mode():
+        for path in paths:
+            sound, _ = soundfile.read(path, dtype="float32")
+            frames += transform(torch.from_numpy(sound)).clamp_(min=1e-10).log10_().mul_(10.0).shape[1]
     return frames
 
 
@@ -199,13 +235,13 @@ def written(folder: Path, sounds: Sequence[np.ndarray], rate: int, kind: str) ->
     return paths
 
 
-def jamendo(root: Path) -> Path:
-    """18,000 tracks in the layout and the grammar of MTG-Jamendo, all of them links to one short file."""
+def jamendo(root: Path, tracks: int = TRACKS) -> Path:
+    """Tracks in the layout and the grammar of MTG-Jamendo, all of them links to one short file."""
     root.mkdir()
     one = root / "one.wav"
     soundfile.write(one, np.zeros(800, np.int16), RATE)
     rows: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for number in range(TRACKS):
+    for number in range(tracks):
         part = ("train", "train", "validation", "test")[number % 4]
         tags = [f"mood/theme---tag{(number + step) % 56:02d}" for step in range(0, 1 + number % 3)]
         path = f"{number % 100:02d}/{number}.mp3"

@@ -25,7 +25,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,10 +33,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import benching
 import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from benching import Row
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import parametrize
@@ -62,7 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--samples", type=int, help="made of each in a turn (plain: a quarter, 256 at most); 256, on a GPU 4096"
     )
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=benching.TURNS)
     parser.add_argument("--dim", type=int, default=1024)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of a sample, its prime included")
     parser.add_argument("--prime", type=float, default=4.0, help="seconds of it")
     parser.add_argument("--rows", type=int, help="samples made at once; the generator's own choice")
+    benching.options(parser)
     options = parser.parse_args()
     keep_memory()
     torch.set_num_threads(options.threads)
@@ -83,7 +86,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{options.threads} threads"
     print(f"{options.device}: {name}, torch {torch.__version__}, load {load()}")
     if options.batches:
-        table(module, flops, options)
+        benching.leave(list(table(module, flops, options)), options.json)
     for precision in options.precisions if options.hours else ():
         long_run(options, precision)
 
@@ -93,27 +96,38 @@ def load() -> str:
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "?"
 
 
-def table(module: SampleRNN, flops: float, options: argparse.Namespace) -> None:
-    """Prints a line for each batch size and precision."""
+def table(module: SampleRNN, flops: float, options: argparse.Namespace) -> Iterator[Row]:
+    """Prints a line for each batch size and precision; yields them as rows."""
     samples = options.samples or (256 if options.device == "cpu" else 4096)
     print(*(f"{head:>9s}" for head in COLUMNS), "     load", flush=True)
     for rows in sorted(set(options.batches)):
-        plain_rate, single, rates = measured(module, rows, samples, options.turns, options.precisions)
-        for precision, (fast, machine) in rates.items():
+        found = measured(module, rows, samples, options.turns, options.precisions)
+        plain_rate, single = (statistics.median(found[name]) for name in ("plain", "plain 1"))
+        for precision in options.precisions:
+            each, bare = found[precision], found[f"{precision} products"]
+            fast, machine = statistics.median(each), statistics.median(bare)
             gflops = fast * flops / 1e9
             cells = [f"{rows:9d}", f"{precision:>9s}", f"{fast:9.0f}", f"{fast / RATE:9.3f}", f"{gflops:9.1f}"]
             cells += [f"{machine:9.1f}", f"{gflops / machine:9.2f}", f"{plain_rate:9.0f}"]
             cells += [f"{fast / plain_rate:9.1f}", f"{fast / single:9.1f}", f"{load():>9s}"]
             print(*cells, flush=True)
+            what = f"SampleRNN of paper size sampling {rows} at once, {precision}"
+            spoken = [rate / RATE for rate in each]
+            loop = [rate / RATE for rate in found["plain"]]
+            floor = [rate * 1e9 / flops / RATE for rate in bare]
+            unit = "s of sound a s"
+            yield benching.row(what, spoken, loop, "a plain loop, float32, as many at once", unit=unit, rates=True)
+            against = "nothing but its matrix products"
+            yield benching.row(what, spoken, floor, against, unit=unit, rates=True, how=benching.COST)
         if rows == 100:
             print(f"          a known implementation on a V100 makes {V100:g} s of audio a second at batch 100")
 
 
 def measured(
     module: SampleRNN, rows: int, samples: int, turns: int, precisions: Sequence[str]
-) -> tuple[float, float, dict[str, tuple[float, float]]]:
-    """Medians: samples a second of plain over all rows, of plain at one; by precision, those of fast and GFLOPS of the
-    bare products."""
+) -> dict[str, list[float]]:
+    """Of each turn: samples a second of plain over all rows and at one, and of each precision; GFLOPS of the bare
+    products."""
     classes = np.eye(module.classes, dtype=np.float32)[np.arange(rows) % module.classes]
     primes, seeds = [np.zeros(0, np.int16)] * rows, range(rows)
     fewer = min(256, max(module.context, samples // 4))
@@ -127,15 +141,17 @@ def measured(
         rows = len(which[-1])
         return rows * count / seconds_of(lambda: work(*which, count), module.device)
 
-    found: list[list[float]] = []
-    for _ in range(turns):
-        turn = [rate(lambda *given: plain(module, *given), fewer, primes, classes, seeds)]
-        turn += [rate(lambda *given: plain(module, *given), 256, primes[:1], classes[:1], seeds[:1])]
-        for name, sampler in fast.items():
-            turn += [rate(sampler, samples, primes, classes, seeds), max(run() for run in bare[name])]
-        found.append(turn)
-    first, single, *rest = (statistics.median(each) for each in zip(*found, strict=True))
-    return first, single, dict(zip(precisions, zip(rest[::2], rest[1::2], strict=True), strict=True))
+    def plainly(*given: Any) -> np.ndarray:
+        return plain(module, *given)
+
+    works: dict[str, Callable[[], float]] = {
+        "plain": lambda: rate(plainly, fewer, primes, classes, seeds),
+        "plain 1": lambda: rate(plainly, 256, primes[:1], classes[:1], seeds[:1]),
+    }
+    for name, sampler in fast.items():
+        works[name] = lambda sampler=sampler: rate(sampler, samples, primes, classes, seeds)  # type: ignore[misc]
+        works[f"{name} products"] = lambda name=name: max(run() for run in bare[name])  # type: ignore[misc]
+    return benching.turns(works, turns, warm=0)
 
 
 def products(module: SampleRNN) -> list[tuple[int, int, int]]:

@@ -28,9 +28,11 @@ from typing import Any
 # arithmetic.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import benching
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from benching import Row
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="of each; at least five")
     parser.add_argument("--steps", type=int, default=20, help="timed steps of a turn")
     parser.add_argument("--only", nargs="+", choices=list(MAKERS), default=list(MAKERS))
+    benching.options(parser)
     options = parser.parse_args()
     if options.turns < 5:
         parser.error("--turns: a median needs five or more")
@@ -84,13 +87,13 @@ def main() -> None:
     where = torch.cuda.get_device_name() if options.device == "gpu" else f"{torch.get_num_threads()} threads"
     print(f"{options.device}, {where}, torch {torch.__version__}, Lightning {pl.__version__}{load}")
     print(f"{options.turns} turns of {options.steps} steps, scale {options.scale}; target ratio {TARGET:.2f}")
-    for name in options.only:
-        for contest in MAKERS[name](options.scale):
-            measure(contest, hardware, options.turns, options.steps)
+    contests = [contest for name in options.only for contest in MAKERS[name](options.scale)]
+    rows = [measure(contest, hardware, options.turns, options.steps) for contest in contests]
+    benching.leave(rows, options.json)
 
 
-def measure(contest: Contest, hardware: Hardware, turns: int, steps: int) -> None:
-    """Takes turns and prints one line."""
+def measure(contest: Contest, hardware: Hardware, turns: int, steps: int) -> Row:
+    """Takes turns."""
     pairs, epoch_ends = [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(turns + 1):
@@ -103,14 +106,11 @@ def measure(contest: Contest, hardware: Hardware, turns: int, steps: int) -> Non
                 continue  # the first turn warms up
             pairs.append((both["through_fit"][0] / steps, both["bare"][0] / steps))
             epoch_ends.append(both["through_fit"][1])
-    ours, theirs = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
-    ratios = sorted(one / other for one, other in pairs)
-    ratio = statistics.median(ratios)
-    print(
-        f"{contest.name}: batch {contest.batch_size}, fit {1e3 * ours:.1f} ms a step, bare {1e3 * theirs:.1f} ms; "
-        f"ratio {ratio:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) {'met' if ratio <= TARGET else 'MISSED'}; "
-        f"{difference}; an epoch's end {statistics.median(epoch_ends):.2f} s",
-        flush=True,
+    ours, theirs = ([1e3 * seconds for seconds in each] for each in zip(*pairs, strict=True))
+    what = f"a training step of {contest.name}, batch {contest.batch_size}, through Lightning"
+    note = f"{difference}; an epoch's end {statistics.median(epoch_ends):.2f} s"
+    return benching.row(
+        what, ours, theirs, "a bare PyTorch loop", unit="ms", how=benching.COST, target=TARGET, note=note
     )
 
 

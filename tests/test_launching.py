@@ -183,6 +183,9 @@ def test_gpus_are_asked_for_unless_the_cpu_is_chosen(tmp_path: Path) -> None:
         made = launcher("submitit_slurm", tmp_path, *words)
         assert made.config is not None
         assert made.parameters(made.config).get("gpus_per_node") == gpus  # type: ignore[attr-defined]
+    made = launcher("submitit_slurm", tmp_path, "trainer=auto", "trainer.devices=auto")
+    assert made.config is not None
+    assert made.parameters(made.config).get("gpus_per_node") == 1  # type: ignore[attr-defined]
     ours = launcher("ray", tmp_path, "trainer=gpu", "trainer.devices=2", "hydra.launcher.address=auto")
     assert ours.config is not None
     assert ours.resources(ours.config, {"GPU": 8.0}) == {"num_cpus": 1, "num_gpus": 2}  # type: ignore[attr-defined]

@@ -93,6 +93,11 @@ def test_what_needs_no_gpu_or_has_been_given_one_takes_none(tmp_path: Path, monk
         assert slots.VISIBLE not in os.environ
     slots.need(GPU)  # outside of a job
     assert slots.VISIBLE not in os.environ
+    with slots.job():
+        slots.need(Hardware(accelerator="auto", devices="auto"))
+        assert os.environ[slots.VISIBLE] == "0,1"
+    for lock in tmp_path.iterdir():
+        lock.unlink()
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with slots.job():
         slots.need(Hardware(accelerator="gpu", devices=2))  # Slurm's two are this job's

@@ -8,12 +8,14 @@ A finished folder holds three files:
 
 While it is built, `journal.i64` takes index.npy's place: one (clip, frames) pair for each finished clip, in the order
 of the data, appended only after the clip's data. A killed build therefore loses at most the clips that were in flight.
+
+Features that several jobs made in parts are a folder of such folders, in order, and one `features.json` over them:
+{"schema": 1, "clips", "bands", "parts": [their folders]}.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,35 +26,16 @@ from typing import Any, overload
 
 import numpy as np
 
+from augrun import watch
 from augrun.errors import AugrunError
 from augrun.features.fit import Fit
+from augrun.features.mapped import Block
+from augrun.features.writing import DATA, INDEX, MARKER, Writer, write_atomically
 
-DATA, INDEX, MARKER, JOURNAL, PLAN = "features.f32", "index.npy", "features.json", "journal.i64", "plan.json"
-_SYNC_EVERY = 256  # clips between two flushes to the disk
 _SAY_EVERY_S = 20.0  # seconds between two lines where there is no terminal for a bar
 
 #: Clips, by their place, to their matrices; a clip that a person must mend gives the error.
 Compute = Callable[[Sequence[int]], Sequence[np.ndarray | AugrunError]]
-
-
-@dataclass
-class _Block:
-    """Rows of features: a file mapped on first use, or an array in memory (no path)."""
-
-    path: Path | None
-    rows: int
-    bands: int
-    array: np.ndarray | None = None
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        if self.array is None:
-            assert self.path is not None
-            mapped = np.memmap(self.path, dtype="<f4", mode="r", shape=(self.rows, self.bands)) if self.rows else None
-            self.array = np.empty((0, self.bands), np.float32) if mapped is None else np.asarray(mapped)
-        return self.array[start:stop]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | ({"array": None} if self.path else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +53,7 @@ class Features(Sequence[np.ndarray]):
 
     bands: int
     frames: np.ndarray
-    _blocks: tuple[_Block, ...] = field(repr=False)
+    _blocks: tuple[Block, ...] = field(repr=False)
     _block_of: np.ndarray = field(repr=False)
     _starts: np.ndarray = field(repr=False)
     _stored: np.ndarray | None = field(default=None, repr=False)  # rows as they are kept, where `_fit` changes them
@@ -186,7 +169,7 @@ class Features(Sequence[np.ndarray]):
         """Features held in memory, from all frames of all clips, (frames, bands), and how many each clip has."""
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         starts = np.cumsum(frames) - frames
-        block = _Block(None, len(rows), rows.shape[1], _frozen(rows))
+        block = Block(None, len(rows), rows.shape[1], _frozen(rows))
         return Features(rows.shape[1], _frozen(frames), (block,), np.zeros(len(frames), np.int64), starts)
 
     @staticmethod
@@ -199,6 +182,8 @@ class Features(Sequence[np.ndarray]):
         folder = Path(folder)
         try:
             marker = json.loads((folder / MARKER).read_text())
+            if "parts" in marker:
+                return Features._of_parts(folder, marker)
             index = np.load(folder / INDEX)
             size = (folder / DATA).stat().st_size
         except (OSError, ValueError) as error:
@@ -208,8 +193,29 @@ class Features(Sequence[np.ndarray]):
             found = f"{size} bytes, not {rows * bands * 4}"
             raise AugrunError(f"{folder / DATA} is damaged ({found}); remove the folder and run again")
         starts, frames = index[:, 0].copy(), index[:, 1].copy()
-        block = _Block(folder / DATA, rows, bands)
+        block = Block(folder / DATA, rows, bands)
         return Features(bands, _frozen(frames), (block,), np.zeros(len(index), np.int64), starts)
+
+    @staticmethod
+    def _of_parts(folder: Path, marker: dict[str, Any]) -> Features:
+        whole = Features.concatenate(Features.open(folder / part) for part in marker["parts"])
+        if (len(whole), whole.bands) != (marker["clips"], marker["bands"]):
+            found = f"{len(whole)} clips of {whole.bands} bands, not {marker['clips']} of {marker['bands']}"
+            raise AugrunError(f"{folder} is damaged ({found}); remove the folder and run again")
+        return whole
+
+
+def join(folder: Path, parts: Sequence[str]) -> Features:
+    """Makes one of features in parts, which stay where they are: nothing is copied.
+
+    Args:
+        folder: of all; `Features.open` reads it from then on.
+        parts: folders within it that `build` has finished, in order.
+    """
+    whole = Features.concatenate(Features.open(folder / part) for part in parts)
+    marker = {"schema": 1, "clips": len(whole), "bands": whole.bands, "parts": list(parts)}
+    write_atomically(folder / MARKER, json.dumps(marker).encode())
+    return whole
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -251,7 +257,7 @@ def build(
         AugrunError: some clips failed; all the others are computed and kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(folder, len(names), bands, key)
+    writer = Writer(folder, len(names), bands, key)
     wanted = [[clip] for clip in range(len(names))] if groups is None else groups
     waiting = [group for group in wanted if any(clip not in writer.written for clip in group)]
     missing = len(names) - len(writer.written)
@@ -269,6 +275,7 @@ def build(
                     elif result.ndim != 2 or result.shape[1] != bands or not len(result):
                         raise ValueError(f"{names[clip]}: features of shape {result.shape}, not (frames, {bands})")
                 writer.write([(clip, result) for clip, result in fresh if not isinstance(result, AugrunError)])
+                watch.stepped("clips")
     finally:
         writer.close()
     if failures:
@@ -345,111 +352,3 @@ def _progress(title: str | None, missing: int, total: int) -> Iterator[Callable[
         yield step
     if (seconds := time.monotonic() - started) > 1:
         console.print(f"{title}: {finished:,} clips in {seconds:.0f} s")
-
-
-class _Writer:
-    """Appends clips to `features.f32` and its journal; picks up what an earlier writer finished."""
-
-    def __init__(self, folder: Path, clips: int, bands: int, key: str) -> None:
-        self.folder, self.clips, self.bands = folder, clips, bands
-        self.plan = {"schema": 1, "clips": clips, "bands": bands, "key": key}
-        self.written: dict[int, tuple[int, int]] = {}  # clip → (first row, frames)
-        self.rows = 0
-        self.unsynced = 0
-        self.beside = ThreadPoolExecutor(1, thread_name_prefix="features-disk")
-        self.syncing: Future[None] | None = None
-        if self._finished():
-            index = np.load(folder / INDEX)
-            self.written = {clip: (int(start), int(frames)) for clip, (start, frames) in enumerate(index)}
-            self.data = self.journal = None
-            return
-        (folder / MARKER).unlink(missing_ok=True)
-        kept = self._recover()
-        self.data = open(folder / DATA, "ab")  # noqa: SIM115 (closed by `close`)
-        self.journal = open(folder / JOURNAL, "ab")  # noqa: SIM115
-        self.data.truncate(self.rows * bands * 4)
-        self.journal.truncate(kept * 16)
-
-    def _finished(self) -> bool:
-        try:
-            return bool(json.loads((self.folder / MARKER).read_text()) == self.plan)
-        except (OSError, ValueError):
-            return False
-
-    def _recover(self) -> int:
-        """Reads the journal; returns how many of its entries hold."""
-        plan = self.folder / PLAN
-        try:
-            same = json.loads(plan.read_text()) == self.plan
-        except (OSError, ValueError):
-            same = False
-        if not same:
-            for name in (DATA, JOURNAL, INDEX):
-                (self.folder / name).unlink(missing_ok=True)
-            _write_atomically(plan, json.dumps(self.plan).encode())
-            return 0
-        try:
-            raw = (self.folder / JOURNAL).read_bytes()
-            size = (self.folder / DATA).stat().st_size
-        except OSError:
-            return 0
-        entries = np.frombuffer(raw[: len(raw) // 16 * 16], dtype="<i8").reshape(-1, 2)
-        kept = 0
-        for clip, frames in entries.tolist():
-            if (self.rows + frames) * self.bands * 4 > size or not 0 <= clip < self.clips:
-                break  # a journal entry that outlived its data (power cut): compute from here on again
-            self.written[clip] = (self.rows, frames)
-            self.rows += frames
-            kept += 1
-        return kept
-
-    def write(self, clips: Sequence[tuple[int, np.ndarray]]) -> None:
-        """Appends the matrices of some clips, then says in the journal that they are there."""
-        if not clips:
-            return
-        assert self.data is not None
-        assert self.journal is not None
-        whole = np.concatenate([matrix for _, matrix in clips]) if len(clips) > 1 else clips[0][1]
-        self.data.write(np.ascontiguousarray(whole, dtype="<f4").data)
-        self.data.flush()
-        self.journal.write(np.array([(clip, len(matrix)) for clip, matrix in clips], dtype="<i8").data)
-        self.journal.flush()
-        for clip, matrix in clips:
-            self.written[clip] = (self.rows, len(matrix))
-            self.rows += len(matrix)
-        self.unsynced += len(clips)
-        if self.unsynced >= _SYNC_EVERY and (self.syncing is None or self.syncing.done()):
-            self.unsynced = 0
-            self.syncing = self.beside.submit(self._sync)  # the disk must not keep the computing waiting
-
-    def _sync(self) -> None:
-        for file in (self.data, self.journal):
-            if file is not None:
-                os.fsync(file.fileno())
-
-    def close(self) -> None:
-        self.beside.shutdown(wait=True)
-        if self.syncing is not None:
-            self.syncing.result()
-        self._sync()
-        for file in (self.data, self.journal):
-            if file is not None:
-                file.close()
-
-    def finish(self) -> None:
-        if self._finished():
-            return
-        index = np.array([self.written[clip] for clip in range(self.clips)], dtype=np.int64).reshape(-1, 2)
-        part = self.folder / f".{INDEX}"
-        with open(part, "wb") as file:
-            np.save(file, index)
-        os.replace(part, self.folder / INDEX)
-        _write_atomically(self.folder / MARKER, json.dumps(self.plan).encode())
-        for name in (JOURNAL, PLAN):
-            (self.folder / name).unlink(missing_ok=True)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)

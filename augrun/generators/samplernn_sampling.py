@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augrun import watch
 from augrun.generators.samplernn_model import FrameTier, SampleRNN
 from augrun.generators.samplernn_steps import Form, Stepper, Weights
 
@@ -92,6 +93,7 @@ class Sampler:
             def goes_on(count: int) -> None:
                 if stop.is_set():
                     raise InterruptedError
+                watch.stepped("pass")
                 if tells:
                     advance(count)
 

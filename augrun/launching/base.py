@@ -166,15 +166,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def wants_gpus(config: DictConfig) -> int:
-    """How many GPUs a job takes where there are some."""
+def wants_gpus(config: DictConfig, auto: int = 1) -> int:
+    """How many GPUs a job takes where there are some.
+
+    Args:
+        config: the job's.
+        auto: what `trainer.devices=auto` stands for.
+    """
     trainer = config.get("trainer") or {}
-    return int(trainer.get("devices", 1)) if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 0
+    if trainer.get("accelerator", "auto") not in ("auto", "gpu", "cuda"):
+        return 0
+    devices = trainer.get("devices", 1)
+    return auto if devices == "auto" else int(devices)
 
 
 def usual_jobs(config: DictConfig) -> int:
     """How many jobs this machine runs at once if nobody says: one for each GPU, else a quarter of the cores or two."""
-    gpus, wanted = len(slots.visible()), wants_gpus(config)
+    gpus = len(slots.visible())
+    wanted = wants_gpus(config, auto=gpus)
     if gpus and wanted > 0:
         return max(1, gpus // wanted)
     return max(1, min(cores(), max(2, cores() // 4)))
