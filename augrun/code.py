@@ -9,12 +9,21 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import json
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from augrun.errors import RequestError
+
+#: CPython 3.11 fails where two threads parse at once.
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,60 @@ class Description:
     constants: dict[str, Any]
 
 
+class _Kept:
+    """What is known of sources, by path, kept in a file of the user's until the source changes."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, list[Any]] | None = None
+        self.fresh: dict[str, list[Any]] = {}
+
+    @property
+    def file(self) -> Path:
+        """Each version of Python has its own syntax tree, each of this module its own digest."""
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "augrun"
+        own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+        return folder / f"code-{sys.version_info.major}.{sys.version_info.minor}-{own}.json"
+
+    def of(self, path: Path) -> tuple[str, tuple[str, ...]] | None:
+        """Digest and imports of a source; None where they are not known, or not of what it is now."""
+        if self.entries is None:
+            self.entries = {}
+            with suppress(OSError, ValueError, RuntimeError):
+                self.entries = dict(json.loads(self.file.read_text(encoding="utf-8")))
+        entry = self.entries.get(str(path))
+        if entry is None or entry[0] != _stamp(path):
+            return None
+        return entry[1], tuple(entry[2])
+
+    def keep(self, path: Path, facts: tuple[str, tuple[str, ...]]) -> None:
+        """Takes note; not of a source that was written a moment ago, as the next change may have the same time."""
+        stamp = _stamp(path)
+        if time.time() - stamp[0] / 1e9 > 2.0:
+            self.fresh[str(path)] = [stamp, *facts]
+
+    def write(self) -> None:
+        """Adds what is new to the file; where it cannot be written, each process finds out for itself."""
+        if not self.fresh:
+            return
+        self.entries = {**(self.entries or {}), **self.fresh}
+        self.fresh = {}
+        with suppress(OSError, RuntimeError):
+            file = self.file
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f".{file.name}.{os.getpid()}")
+            beside.write_text(json.dumps(self.entries), encoding="utf-8")
+            beside.replace(file)
+
+
+def _stamp(path: Path) -> list[int]:
+    """When a file was written, and its size."""
+    found = path.stat()
+    return [found.st_mtime_ns, found.st_size]
+
+
+_kept = _Kept()
+
+
 @lru_cache(maxsize=None)
 def source_of(module: str) -> Path | None:
     """The source file of `module`, found without importing it; None where it has none."""
@@ -65,7 +128,13 @@ def source_of(module: str) -> Path | None:
 @lru_cache(maxsize=None)
 def _tree(module: str) -> ast.Module | None:
     path = source_of(module)
-    return ast.parse(path.read_text(encoding="utf-8")) if path else None
+    return _parsed(path) if path else None
+
+
+def _parsed(path: Path) -> ast.Module:
+    text = path.read_text(encoding="utf-8")
+    with _PARSING:
+        return ast.parse(text)
 
 
 def _absolute(node: ast.ImportFrom, module: str) -> str:
@@ -93,10 +162,25 @@ def _imports(tree: ast.Module, module: str) -> set[str]:
 
 
 @lru_cache(maxsize=None)
-def _module_digest(module: str) -> str:
-    tree = _tree(module)
-    assert tree is not None
-    tree = ast.parse(ast.unparse(tree))  # a copy: the cached tree stays whole
+def _facts(module: str) -> tuple[str, tuple[str, ...]] | None:
+    """A module's own digest and what it imports; None where it has no source.
+
+    To read all of a component's sources takes seconds, so that both are kept from one process to the next.
+    """
+    path = source_of(module)
+    if path is None:
+        return None
+    known = _kept.of(path)
+    if known is None:
+        tree = _parsed(path)
+        imports = sorted(_imports(tree, module))
+        known = _digest(tree), tuple(imports)
+        _kept.keep(path, known)
+    return known
+
+
+def _digest(tree: ast.Module) -> str:
+    """Of a syntax tree, which loses its docstrings."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
@@ -115,11 +199,11 @@ def code_modules(module: str) -> tuple[str, ...]:
         name = waiting.pop()
         if name in seen or name.split(".")[0] not in packages:
             continue
-        tree = _tree(name)
-        if tree is None:
+        facts = _facts(name)
+        if facts is None:
             continue
         seen.add(name)
-        waiting.extend(_imports(tree, name))
+        waiting.extend(facts[1])
     return tuple(sorted(seen))
 
 
@@ -128,7 +212,10 @@ def code_digest(module: str) -> str:
     """Digest of the syntax trees of `code_modules(module)`, comments and docstrings left out."""
     total = hashlib.sha256()
     for name in code_modules(module):
-        total.update(f"{name} {_module_digest(name)}\n".encode())
+        facts = _facts(name)
+        assert facts is not None
+        total.update(f"{name} {facts[0]}\n".encode())
+    _kept.write()
     return total.hexdigest()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def write(name: str, text: str) -> None:
         (root / f"{name}.py").write_text(textwrap.dedent(text))
-        for cached in (code.source_of, code._tree, code._module_digest, code.code_digest, code.describe):
+        for cached in (code.source_of, code._tree, code._facts, code.code_digest, code.describe):
             cached.cache_clear()
 
     yield write
@@ -37,6 +39,35 @@ def test_comments_and_docstrings_leave_the_digest_alone(package):
     with_docstring = code.code_digest("toypkg.a")
     package("a", '"""Other."""\n\n\ndef f(x):\n    """Other words."""\n    return (x + 1)\n')
     assert code.code_digest("toypkg.a") == with_docstring  # … its words, comments and layout are not
+
+
+def test_what_is_known_of_a_source_is_kept_until_it_changes(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(code, "_kept", code._Kept())
+    package("a", "from toypkg import b\n")
+    package("b", "x = 1\n")
+    old = time.time() - 60
+    for path in (tmp_path / "toypkg").iterdir():
+        os.utime(path, (old, old))
+    before = code.code_digest("toypkg.a")
+    monkeypatch.setattr(code, "_kept", code._Kept())
+    package("a", "from toypkg import b\n")
+    os.utime(tmp_path / "toypkg" / "a.py", (old, old))
+    monkeypatch.setattr(code, "_parsed", None)  # nothing is read again
+    assert code.code_digest("toypkg.a") == before
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(code, "_kept", code._Kept())
+    package("b", "x = 2\n")  # as long as before
+    os.utime(tmp_path / "toypkg" / "b.py", (old + 1, old + 1))
+    changed = code.code_digest("toypkg.a")
+    assert changed != before
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache" / "augrun" / "none.json"))  # no folder
+    (tmp_path / "cache" / "augrun" / "none.json").write_text("")
+    monkeypatch.setattr(code, "_kept", code._Kept())
+    package("b", "x = 2\n")
+    assert code.code_digest("toypkg.a") == changed
 
 
 def test_a_changed_statement_changes_the_digest(package):

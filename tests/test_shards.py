@@ -147,8 +147,8 @@ def test_parts_at_work_are_not_collected(tmp_path: Path) -> None:
     stage = stage_in(tmp_path)
     partial = stage.folder.with_name(stage.fingerprint + PARTIAL)
     (partial / shards.PARTS / "0003").mkdir(parents=True)
-    lock = stage.store.try_lock(stage, 3)
-    assert lock is not None and stage.store.try_lock(stage, 3) is None
+    lock = stage.store.claim(stage, 3)
+    assert lock is not None and stage.store.claim(stage, 3) is None
     assert stage.store.collect() == []
     lock.release()
     assert [entry.folder for entry in stage.store.collect()] == [partial]
