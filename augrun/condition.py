@@ -54,12 +54,12 @@ class Condition(Seeing):
     def _check_folds(self) -> None:
         """Lets reducer and classifier look at the folds' parts, where they have work to do."""
         for group in ("reducer", "classifier"):
-            component = build(self.config[group])
-            if hasattr(component, "check_fold"):
-                for cell in self.cells:
-                    stage = cell.reducer if group == "reducer" else cell.classifier
-                    if stage is not None and not stage.done:
-                        component.check_fold(cell.fold, build(self.representation).bands)
+            stages = [(cell, cell.reducer if group == "reducer" else cell.classifier) for cell in self.cells]
+            waiting = [cell for cell, stage in stages if stage is not None and not stage.done]
+            component = build(self.config[group]) if waiting else None  # which imports all that it needs
+            if component is not None and hasattr(component, "check_fold"):
+                for cell in waiting:
+                    component.check_fold(cell.fold, build(self.representation).bands)
 
     def _check_sound(self) -> None:
         """Spectrograms on disk serve those alone who look at spectrograms."""

@@ -114,11 +114,11 @@ def loaded(folder: Path, which: str, chunks: int) -> dict[str, float]:
     import torch
     from torch.utils.data import DataLoader
 
+    from augrun.batches import EpochSampler
     from augrun.classifiers.base import Examples
     from augrun.classifiers.mobilenetv2_attention import Clips
     from augrun.features.cache import Features
     from augrun.features.mapped import KEPT_BYTES
-    from augrun.training import EpochSampler
 
     before, start = status("VmRSS"), time.perf_counter()
     if which == "mapped":

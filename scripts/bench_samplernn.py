@@ -111,7 +111,8 @@ def table(module: SampleRNN, flops: float, options: argparse.Namespace) -> Itera
             cells += [f"{machine:9.1f}", f"{gflops / machine:9.2f}", f"{plain_rate:9.0f}"]
             cells += [f"{fast / plain_rate:9.1f}", f"{fast / single:9.1f}", f"{load():>9s}"]
             print(*cells, flush=True)
-            what = f"SampleRNN of paper size sampling {rows} at once, {precision}"
+            size = "the paper's size" if options.dim == 1024 else f"{options.dim} units"
+            what = f"SampleRNN of {size} sampling {rows} at once, {precision}"
             spoken = [rate / RATE for rate in each]
             loop = [rate / RATE for rate in found["plain"]]
             floor = [rate * 1e9 / flops / RATE for rate in bare]

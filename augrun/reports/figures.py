@@ -58,16 +58,29 @@ def canvas(
         figure = Figure(figsize=size, dpi=DPI, layout=layout)
         FigureCanvasAgg(figure)
         yield figure
-        if note:
-            note = textwrap.fill(note, int(17 * size[0]))  # at this size 18 letters an inch; a cut note would mislead
-            figure.supxlabel(note, x=0.995, ha="right", fontsize=7, color=FAINT)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        tell(figure, note)
+        with written_whole(path) as beside:
             figure.savefig(beside, format="png", metadata={"Software": None})
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+
+
+def tell(figure: Figure, note: str) -> None:
+    """Prints a note in the corner."""
+    if note:
+        # At this size 18 letters an inch; a cut note would mislead.
+        note = textwrap.fill(note, int(17 * figure.get_figwidth()))
+        figure.supxlabel(note, x=0.995, ha="right", fontsize=7, color=FAINT)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A file to write that takes the place of `path` when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def confusion(
@@ -309,45 +322,15 @@ def spectrograms(pairs: Sequence[tuple[str, Path, Path]], path: Path, note: str 
             peak = max(float(matrix.max()) for matrix in matrices)
             longest = max(len(matrix) for matrix in matrices) * scale.FRAME_S
             for one, matrix, what in zip(axes, matrices, ("prime", "sample"), strict=True):
-                image = _spectrogram(one, matrix - peak, longest, f"{name}: {what}")
-            _frequency_ticks(axes[0])
+                image = levels_on(one, matrix - peak, longest, f"{name}: {what}")
+            frequency_ticks(axes[0])
         for one in grid[-1]:
             one.set_xlabel("seconds")
         if image is not None:
-            _level_bar(figure, image, ax=grid, shrink=min(1.0, 2 / len(pairs)), aspect=25, pad=0.01)
+            level_bar(figure, image, ax=grid, shrink=min(1.0, 2 / len(pairs)), aspect=25, pad=0.01)
 
 
-def spectrogram(
-    matrix: np.ndarray, path: Path, title: str, longest: float = 0.0, prime_end_s: float = 0.0, note: str = ""
-) -> None:
-    """One sound's spectrogram.
-
-    Args:
-        matrix: the levels that `augrun.reports.levels` gives, less that of the loudest; shape (frames, bands), dB.
-        path: where the PNG goes.
-        title: above the picture.
-        longest: how far the axis of time goes, in seconds; no less than the sound.
-        prime_end_s: where a line says that the prime ends, in seconds; 0 draws none.
-        note: in the corner.
-    """
-    from matplotlib import patheffects
-
-    # There may be hundreds: places that are given, not sought, make one four times as fast.
-    with canvas(path, (6.0, 2.4), note, layout=None) as figure:
-        axes, bar = figure.add_axes((0.1, 0.29, 0.78, 0.6)), figure.add_axes((0.895, 0.29, 0.012, 0.6))
-        image = _spectrogram(axes, matrix, max(longest, len(matrix) * scale.FRAME_S), title)
-        _frequency_ticks(axes)
-        axes.set_xlabel("seconds")
-        if prime_end_s > 0:
-            edge = [patheffects.withStroke(linewidth=2.5, foreground="black")]  # else white is lost where it is loud
-            axes.axvline(prime_end_s, color="white", linewidth=1.2, path_effects=edge)
-            axes.text(
-                prime_end_s, scale.BANDS - 3, " prime ends", color="white", fontsize=8, va="top", path_effects=edge
-            )
-        _level_bar(figure, image, cax=bar)
-
-
-def _spectrogram(axes: Axes, matrix: np.ndarray, longest: float, title: str) -> AxesImage:
+def levels_on(axes: Axes, matrix: np.ndarray, longest: float, title: str) -> AxesImage:
     """Draws levels, shape (frames, bands) in dB below the loudest, on an axis of `longest` seconds."""
     extent = (0.0, len(matrix) * scale.FRAME_S, -0.5, scale.BANDS - 0.5)
     image = axes.imshow(
@@ -360,12 +343,14 @@ def _spectrogram(axes: Axes, matrix: np.ndarray, longest: float, title: str) -> 
     return image
 
 
-def _level_bar(figure: Figure, image: AxesImage, **place: Any) -> None:
+def level_bar(figure: Figure, image: AxesImage, **place: Any) -> None:
+    """The scale of levels beside an image of them."""
     bar = figure.colorbar(image, **place)
     bar.set_label("dB below the loudest")
     bar.outline.set_visible(False)
 
 
-def _frequency_ticks(axes: Axes) -> None:
+def frequency_ticks(axes: Axes) -> None:
+    """Marks frequencies on an axis of bands."""
     places = scale.frequency_places()
     axes.set_yticks(list(places.values()), list(places))

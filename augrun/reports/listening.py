@@ -154,22 +154,21 @@ def write_pictures(heard: Sequence[Heard], note: str) -> list[Path]:
     Raises:
         AugrunError: a sound cannot be read.
     """
-    from augrun.reports import figures
+    from augrun.reports.pictures import Spectrograms
 
-    pictures = []
+    pictures, drawn = [], Spectrograms(note)
     for one in heard:
         matrices = [scale.levels(file) for file in one.sounds]
         peak = max(float(matrix.max()) for matrix in matrices)
         longest = max(len(matrix) for matrix in matrices) * scale.FRAME_S
         for file, matrix in zip(one.sounds, matrices, strict=True):
             sample = file is one.sample
-            figures.spectrogram(
+            drawn.write(
                 matrix - peak,
                 file.with_suffix(".png"),
                 f"{one.label}: {'sample' if sample else 'prime'}",
                 longest,
                 one.kept_prime_s if sample else 0.0,
-                note,
             )
             pictures.append(file.with_suffix(".png"))
     return pictures

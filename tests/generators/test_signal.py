@@ -553,13 +553,13 @@ def test_the_benchmark_names_each_transform_and_what_is_not_installed(
     spec.loader.exec_module(bench)
     monkeypatch.setattr(bench, "audiomentations", lambda kind, rate, **settings: lambda sound: time.sleep(0.02))
     monkeypatch.setattr(bench, "torch_audiomentations", lambda kind, rate, **settings: "not installed")
-    monkeypatch.setattr(sys, "argv", ["bench_augment.py", "--seconds", "4.5", "--rounds", "1"])
+    monkeypatch.setattr(sys, "argv", ["bench_augment.py", "--seconds", "4.5", "--turns", "1"])
     bench.main()
     said = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line[:1] == "|"]
     for transform in ("time stretch 0.81", "pitch shift -2.00", "gaussian noise", "background noise, 44100 Hz"):
-        line = next(line for line in said.splitlines() if line.startswith(transform) and " augrun " in line)
-        ours, margin = float(line.split()[-3].replace(",", "")), float(line.split()[-1])
-        theirs = next(line for line in said.splitlines() if line.startswith(transform) and " audiomentations" in line)
-        assert margin == pytest.approx(ours / float(theirs.split()[-1].replace(",", "")), rel=0.05)
+        row = next(row for row in rows if row[0] == transform and row[2].startswith("audiomentations"))
+        ours, theirs, ratio = (float(row[place].split()[0].replace(",", "")) for place in (1, 3, 4))
+        assert ratio == pytest.approx(ours / theirs, rel=0.05) and row[4].endswith("times as fast")
     assert said.count("not installed") == 4
-    assert "generator=signal, 1 threads" in said
+    assert "generator=signal from files to files, 1 threads" in said

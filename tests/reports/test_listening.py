@@ -17,8 +17,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from augrun.reports import embedding, figures, levels, listening, page
+from augrun.reports import embedding, levels, listening, page
 from augrun.reports.listening import Heard
+from augrun.reports.pictures import Spectrograms
 from tests import browser
 from tests.reports.sounds import loudest_hz, noise, tone
 
@@ -260,8 +261,8 @@ def test_a_page_that_would_be_too_large_is_cut_and_says_so(tmp_path: Path) -> No
 
 def test_a_picture_lies_beside_each_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[Any, ...]] = []
-    real = figures.spectrogram
-    monkeypatch.setattr(figures, "spectrogram", lambda *given: drawn.append(given) or real(*given))
+    real = Spectrograms.write
+    monkeypatch.setattr(Spectrograms, "write", lambda own, *given: drawn.append(given) or real(own, *given))
     soft = tone(tmp_path / "b-sample.wav", 1000, 0.5, level=0.05)
     heard = [one(tmp_path, "$^$", kept_prime_s=0.5), one(tmp_path, sample=soft, prime=None)]
     pictures = listening.write_pictures(heard, NOTE)
@@ -278,15 +279,29 @@ def test_a_picture_lies_beside_each_sound(tmp_path: Path, monkeypatch: pytest.Mo
         assert picture.std() > 0.02
 
 
+def test_pictures_that_share_their_axes_are_those_of_one_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    several = Spectrograms(NOTE)
+    for number, (seconds, prime_s) in enumerate([(2.0, 0.0), (2.0, 1.0), (3.0, 0.0), (2.0, 0.0)]):
+        levels = -np.abs(rng.normal(30, 15, (60 + 10 * number, 96))).astype(np.float32)
+        pictures = []
+        for name, drawing in (("several", several), ("one", Spectrograms(NOTE))):
+            path = tmp_path / f"{name}.png"
+            drawing.write(levels, path, f"{number}: $sample", seconds, prime_s)
+            pictures.append(matplotlib.image.imread(path))
+        np.testing.assert_array_equal(*pictures)
+
+
 def test_a_note_is_never_cut_by_the_edge_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = []
-    real = matplotlib.figure.Figure.savefig
+    real = Spectrograms.write
 
-    def savefig(figure: matplotlib.figure.Figure, *given: Any, **options: Any) -> None:
-        real(figure, *given, **options)
-        places.append((figure._supxlabel.get_window_extent(), figure.bbox, figure.axes[0].get_tightbbox()))
+    def write(own: Spectrograms, *given: Any) -> None:
+        real(own, *given)
+        figure = own.canvas.figure
+        places.append((figure._supxlabel.get_window_extent(), figure.bbox, own.axes.get_tightbbox()))
 
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", savefig)
+    monkeypatch.setattr(Spectrograms, "write", write)
     note = NOTE + " These figures say nothing about the real one. Scale: demo (reduced sizes for demonstration)."
     listening.write_pictures([one(tmp_path)], note)
     for text, edge, axes in places:
