@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
@@ -99,7 +98,7 @@ def hydra_job(arguments: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from augrun import launching, resolvers, sweeper
+    from augrun import console, launching, resolvers, sweeper
     from augrun.advice import refuse_null
 
     refuse_null(arguments)
@@ -110,7 +109,7 @@ def hydra_job(arguments: list[str]) -> int:
     sys.argv = [sys.argv[0], *arguments]
     sweeper.outcome.clear()
     if "--info" not in arguments:  # Hydra shows that through its own logging
-        set_up_logging("hydra.verbose=true" in arguments)
+        console.set_up_logging("hydra.verbose=true" in arguments)
     launching.keep_names()
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     try:
@@ -157,19 +156,6 @@ def job(config: DictConfig) -> str | None:
 
 #: What went wrong in a single job, for `hydra_job` to raise.
 _mistakes: list[AugrunError] = []
-
-
-def set_up_logging(verbose: bool = False) -> None:
-    """Our own lines on the console, with the time; other libraries' from warnings up, plain."""
-    plain = logging.StreamHandler()
-    plain.setFormatter(logging.Formatter("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[plain], force=True)
-    logging.raiseExceptions = False  # a closed pipe (`augrun … | head`) is no reason for a trace
-    timed = logging.StreamHandler()
-    timed.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    ours = logging.getLogger("augrun")
-    ours.handlers, ours.propagate = [timed], False
-    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ DEBIAN = Path("/usr/lib/postgresql")
 #: The role that owns the database, and the database.
 ROLE, DATABASE = "augrun", "mlflow"
 
+#: How the folder of its socket is called, in the folder for temporary files.
+SOCKETS = "augrun-postgres-"
+
 #: How long PostgreSQL may take to start or to stop, seconds.
 PATIENCE_S = 60.0
 
@@ -73,7 +76,7 @@ def running(folder: Path) -> Iterator[str]:
     if not (data / "PG_VERSION").is_file():
         _make(place, data, who)
     _stop_orphan(place, data, who)
-    sockets = Path(tempfile.mkdtemp(prefix="augrun-postgres-"))  # paths of sockets must be short
+    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS))  # paths of sockets must be short
     _give(sockets, who)
     command: list[str | Path] = [place / "postgres", "-D", data, "-k", sockets]
     command += ["-c", "listen_addresses=", "-c", "max_connections=200"]
@@ -141,10 +144,14 @@ def _make(place: Path, data: Path, who: Mapping[str, Any]) -> None:
 
 
 def _stop_orphan(place: Path, data: Path, who: Mapping[str, Any]) -> None:
-    """Stops a server that was left behind on this data by one of us that was killed."""
+    """Stops a server that was left behind on this data by one of us that was killed, and its socket's folder."""
+    left = data / "postmaster.pid"
+    lines = left.read_text(encoding="utf-8").splitlines() if left.is_file() else []
     control = [str(place / "pg_ctl"), "-D", str(data)]
     if subprocess.run([*control, "status"], cwd="/", capture_output=True, **who).returncode == 0:
         subprocess.run([*control, "stop", "-m", "fast", "-w"], cwd="/", capture_output=True, **who)
+    if len(lines) > 4 and Path(lines[4]).name.startswith(SOCKETS):  # its fifth line, as PostgreSQL's sources have it
+        shutil.rmtree(lines[4], ignore_errors=True)
 
 
 def _wait(server: subprocess.Popen[bytes], sockets: Path, log: Path) -> None:

@@ -87,7 +87,9 @@ def _together() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def spawn(work: Callable[..., None], *arguments: Any, ranks: int, folder: Path, title: str) -> None:
+def spawn(
+    work: Callable[..., None], *arguments: Any, ranks: int, folder: Path, title: str, apart: bool = False
+) -> None:
     """Calls `work(*arguments)` in so many processes, and returns when all of them have.
 
     In each, `RANK`, `LOCAL_RANK`, `WORLD_SIZE` and the address at which they meet are set, as Lightning wants it; only
@@ -99,6 +101,7 @@ def spawn(work: Callable[..., None], *arguments: Any, ranks: int, folder: Path, 
         ranks: how many.
         folder: where what is passed lies meanwhile.
         title: what to call the work in a message.
+        apart: they do not meet: each sees a GPU of its own, and `work` is told its number before its arguments.
 
     Raises:
         AugrunError: one of them raised it, or one was killed.
@@ -114,7 +117,7 @@ def spawn(work: Callable[..., None], *arguments: Any, ranks: int, folder: Path, 
         cloudpickle.dump((work, arguments), file)
     threads = max(1, torch.get_num_threads() // ranks)
     level = logging.getLogger("augrun").level
-    passing = (str(passed), ranks, _free_port(), threads, level)
+    passing = (str(passed), ranks, 0 if apart else _free_port(), threads, level)
     with _fewer_words():
         context = start_processes(_begin, passing, ranks, join=False)
     assert context is not None
@@ -168,18 +171,22 @@ def _fewer_words() -> Iterator[None]:
 
 
 def _begin(number: int, passed: str, ranks: int, port: int, threads: int, level: int) -> None:
-    """One rank."""
-    os.environ |= {RANK: str(number), "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(ranks)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    """One rank; without a port, one that works apart."""
+    if port:
+        _to_meet(number, ranks, port)
+    elif torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
     torch.set_num_threads(threads)
     if not number:
-        from augrun.cli import set_up_logging
+        from augrun.console import set_up_logging
 
         set_up_logging(level == logging.DEBUG)
     with open(passed, "rb") as file:
         work, arguments = pickle.load(file)
     try:
-        work(*arguments)
+        work(*arguments) if port else work(number, *arguments)
     except AugrunError as error:
         with open(f"{passed}.{number}", "wb") as file:
             pickle.dump(error, file)
@@ -187,6 +194,11 @@ def _begin(number: int, passed: str, ranks: int, port: int, threads: int, level:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _to_meet(number: int, ranks: int, port: int) -> None:
+    os.environ |= {RANK: str(number), "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(ranks)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def _raise_told(passed: Path, ranks: int) -> None:

@@ -180,7 +180,16 @@ class Seeing(Plan):
             return f"{self.config[what]['name']}: training {len(places)} at once, {first} to {last}"
 
         def train(jobs: list[Job], places: list[int]) -> None:
-            fit(jobs, [cells[place] for place in places])
+            from augrun import ranks
+
+            own = [cells[place] for place in places]
+            devices = min(ranks.count(self.hardware), len(jobs))
+            if devices == 1:
+                fit(jobs, own)
+            else:  # each device trains some of them as one
+                given = (devices, fit, jobs, own)
+                where = jobs[0].folder.parent
+                ranks.spawn(_some, *given, ranks=devices, folder=where, title=title(places), apart=True)
 
         together.train(stages, lambda folder, stage: self.job(folder, stage, "training"), train, title)
 
@@ -188,3 +197,12 @@ class Seeing(Plan):
         """What a component is told about the work of a stage."""
         seed = (stage.content.get("seed") if stage else None) or 0
         return Job(folder, seed, self.hardware, doing)
+
+
+def _some(
+    number: int, devices: int, fit: Callable[[list[Job], list[Cell]], None], jobs: list[Job], cells: list[Cell]
+) -> None:
+    """Trains every so-manieth of the networks."""
+    mine = slice(number, None, devices)
+    hardware = replace(jobs[0].hardware.alone, progress=jobs[0].hardware.progress and not number)
+    fit([replace(job, hardware=hardware) for job in jobs[mine]], cells[mine])

@@ -92,7 +92,11 @@ class TuningSweeper(CheckedSweeper):
         name = self.study or name_of(space, metric, config)
         seed = config["seed"] if self.seed is None else self.seed
         with opened(root, name, space, self.sampler, seed, self.jobs) as study:
-            self._run(study, space, metric, recorder)
+            try:
+                self._run(study, space, metric, recorder)
+            finally:
+                if close := getattr(self.launcher, "close", None):  # of ours; their processes do not wait for more
+                    close()
             tuning_report.report(study, metric, self.sampler, config, recorder)
         return None
 
@@ -116,6 +120,10 @@ class TuningSweeper(CheckedSweeper):
             raise RequestError("a published table has rows of its own; tune one condition, without experiment=NAME")
         if config.get("controls"):
             raise RequestError("controls=true adds conditions; tune one, and run it with its controls afterwards")
+        if (config.get("sweep") or {}).get("spread"):
+            raise RequestError(
+                "sweep.spread makes jobs of a condition's parts; hydra.sweeper.jobs=N has several trials at once"
+            )
 
     def _require_valid(self, corners: list[Row]) -> None:
         """Refuses a space in which some choice, or an end of some range, cannot work."""

@@ -158,9 +158,9 @@ def reproduce(arguments: Sequence[str]) -> int:
     given = parser.parse_intermixed_args(arguments)
     if not given.tolerance >= 0:
         raise RequestError(f"--tolerance {given.tolerance}: give 0 or more")
-    from augrun import cli, reproduce
+    from augrun import console, reproduce
 
-    cli.set_up_logging()
+    console.set_up_logging()
     request = reproduce.Request(
         given.what, given.overrides, given.tracking, given.tolerance, output_root(), given.config_dir
     )

@@ -112,3 +112,17 @@ def test_unknown_module_and_class_are_named():
         code.describe("augrun.nowhere.Thing")
     with pytest.raises(RequestError, match="defines no class 'Thing'"):
         code.describe("augrun.errors.Thing")
+
+
+def test_what_is_trained_depends_on_no_code_that_records_it():
+    """A change of the command line or of MLflow's part must not make anybody train again."""
+    above = {
+        "augrun.cli",
+        "augrun.condition",
+        "augrun.doctor",
+        "augrun.experiment",
+        "augrun.sweeper",
+        "augrun.tracking",
+    }
+    for component in ("generators.ddsp", "generators.samplernn", "classifiers.dnn", "classifiers.vgg19", "samples"):
+        assert not above & set(code.code_modules(f"augrun.{component}")), component

@@ -73,7 +73,7 @@ def eight_jobs(name: str, output: Path, corpus: Path, choices: Path) -> None:
         "judged": 8,
     }
     by_process = Counter(json.loads(line)["process"] for line in (store / JOURNAL).read_text().splitlines())
-    assert len(by_process) == 2, "both had something to do"
+    assert len(by_process) >= 2, "both had something to do"
 
 
 @pytest.mark.slow

@@ -59,6 +59,18 @@ def test_folds_and_trials_are_trained_at_once_into_stages_of_their_own(corpus: P
     assert len([entry for entry in together.store.computed if entry[0] == "classifier"]) == 4  # nothing anew
 
 
+def test_two_devices_train_half_of_them_each(corpus: Path, tmp_path: Path) -> None:
+    one, two = of(corpus, tmp_path / "one"), of(corpus, tmp_path / "two", "trainer.devices=2")
+    one.classified_together()
+    two.classified_together()
+    for mine, theirs in zip(one.cells, two.cells, strict=True):
+        assert mine.classifier.fingerprint == theirs.classifier.fingerprint
+        theirs_state = weights(theirs.classifier.folder)
+        for name, value in weights(mine.classifier.folder).items():
+            assert torch.allclose(value, theirs_state[name], atol=1e-5), name
+    assert len([entry for entry in two.store.computed if entry[0] == "classifier"]) == 4
+
+
 def test_a_whole_run_tells_tones_apart(corpus: Path, tmp_path: Path) -> None:
     folder = experiment.run(of(corpus, tmp_path, "trials.count=1").config)
     results = json.loads((folder / "results.json").read_text())

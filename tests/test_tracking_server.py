@@ -202,6 +202,7 @@ def test_the_server_is_started_stopped_and_started_again(reachable: Path) -> Non
         assert f"    augrun tracking.uri=http://127.0.0.1:{port} …\n" in iter(one.stdout.readline, "")
         return one
 
+    before = set(Path(tempfile.gettempdir()).glob("augrun-postgres-*"))
     first = start()
     client = MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
     client.create_experiment("kept")
@@ -218,6 +219,7 @@ def test_the_server_is_started_stopped_and_started_again(reachable: Path) -> Non
     assert second.wait(60) == 0
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert not [line for line in left.splitlines() if str(reachable) in line]
+    assert set(Path(tempfile.gettempdir()).glob("augrun-postgres-*")) <= before
 
 
 @needs_postgres

@@ -253,6 +253,7 @@ def test_the_same_request_has_the_same_study() -> None:
             [DROPOUT, "controls=true"],
             "controls=true adds conditions; tune one, and run it with its controls afterwards",
         ),
+        ([DROPOUT, "sweep.spread=trials"], "sweep.spread makes jobs of a condition's parts; hydra.sweeper.jobs=N has"),
         (["generator=glob(*)"], "generator=glob(*): cannot be searched; give interval(LOW,HIGH)"),
     ],
 )

@@ -15,10 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from augrun import locks
 from augrun.errors import AugrunError
 
 #: Bytes hashed at each end of a file.
@@ -242,7 +243,7 @@ class Index:
         assert self._database is not None
         for last_try in (False, True):
             try:
-                with closing(sqlite3.connect(self._database, timeout=60)) as connection, connection:
+                with self._alone(), closing(sqlite3.connect(self._database, timeout=60)) as connection, connection:
                     for table in _TABLES:
                         connection.execute(table)
                     return action(connection)
@@ -253,6 +254,14 @@ class Index:
                     raise AugrunError(f"{self._database}: the file index is damaged ({error}); delete it") from None
                 self._database.unlink(missing_ok=True)
         raise AssertionError("unreachable")
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """A lock of ours where the store has those: sqlite's own hold no better between machines than flock does."""
+        assert self._database is not None
+        folder = self._database.parent
+        if locks.intended(folder.parent / "locks") == "flock":
+            return nullcontext()
+        return locks.FolderLock(folder / "index.lock")
 
 
 class _Ticker:

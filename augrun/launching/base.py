@@ -93,7 +93,7 @@ class ManyJobs(Launcher):
         """Runs jobs and yields what became of each as it ends; when it is closed early, it ends those that run."""
 
     def close(self) -> None:
-        """Ends processes that wait for more jobs; they end with this one in any case."""
+        """Ends what waits for more jobs of the sweep; it ends with this process in any case."""
 
     def environment(self) -> dict[str, str | None]:
         """Variables that a job's process is to have."""

@@ -30,22 +30,24 @@ class RayLauncher(ManyJobs):
     name = "ray"
     engine = "ray"
 
-    def run(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
-        import ray
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._own = False
 
-        own = self._connect(tasks[0].config)
-        try:
-            yield from self._run(tasks)
-        finally:
-            if own:
-                ray.shutdown()
+    def close(self) -> None:
+        """Leaves the cluster, which ends if it was started for the sweep."""
+        if self._own:
+            import ray
 
-    def _connect(self, config: DictConfig) -> bool:
-        """Connects to the cluster, or starts one; whether this process is to leave it at the end."""
+            ray.shutdown()
+        self._own = False
+
+    def _connect(self) -> None:
+        """Connects to the cluster, or starts one, for the first jobs of the sweep."""
         import ray
 
         if ray.is_initialized():
-            return False
+            return
         told: dict[str, Any] = {"address": self.settings.address}
         if self.settings.address is None:
             told = {
@@ -60,11 +62,12 @@ class RayLauncher(ManyJobs):
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             where = f"address={self.settings.address}" if self.settings.address else "a cluster on this machine"
             raise AugrunError(f"hydra/launcher=ray: {where} cannot be had: {error}") from error
-        return True
+        self._own = True
 
-    def _run(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
+    def run(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
         import ray
 
+        self._connect()
         options = self.resources(tasks[0].config, ray.cluster_resources())
         work: Any = ray.remote(carry_out).options(max_retries=0, **options)
         limit = self.jobs(tasks[0].config) if self.settings.jobs or self.settings.address is None else len(tasks)

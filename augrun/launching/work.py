@@ -94,11 +94,11 @@ def carry_out(packed: bytes) -> bytes:
 
 
 def _done(task: Task) -> Result:
-    from augrun import cli, resolvers
+    from augrun import console, resolvers
 
     setup_globals()
     resolvers.register()
-    cli.set_up_logging(task.verbose)
+    console.set_up_logging(task.verbose)
     if task.threads is not None and "torch" in sys.modules:  # left by the job before
         sys.modules["torch"].set_num_threads(task.threads)
     config = task.config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from augrun import audio
 from augrun.corpora import index as module
 from augrun.corpora.index import EDGE, FileFacts, Index
 from augrun.errors import AugrunError
+from augrun.locks import FolderLock
 
 
 @pytest.fixture
@@ -266,3 +268,19 @@ def test_short_and_silent_clips_are_told_by_length_and_peak(
     seconds: float, peak_db: float, expected: str | None
 ) -> None:
     assert FileFacts(True, "", seconds, 8000, None, peak_db).shortcoming(1.0, -60.0) == expected
+
+
+def test_where_flock_does_not_reach_the_database_has_a_lock_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUGRUN_LOCKS", "folder")
+    (tmp_path / "note.txt").write_text("no sound")
+    index = Index(tmp_path / "store" / "index")
+    held = FolderLock(tmp_path / "store" / "index" / "index.lock")
+    asking = threading.Thread(target=lambda: index.lookup(tmp_path, ["note.txt"]))
+    with held:
+        asking.start()
+        asking.join(0.5)
+        assert asking.is_alive()
+    asking.join(10)
+    assert not asking.is_alive()
