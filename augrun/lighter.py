@@ -1,8 +1,8 @@
 """Lets Lightning start sooner: what torchmetrics brings for texts is not loaded with it.
 
-`import pytorch_lightning` imports all of torchmetrics, and that imports `transformers` for its metrics of texts where it
-is installed (our extra `jukebox`): a quarter of the seconds that it takes, in every process that trains. Nothing here
-measures texts. Whoever imports `transformers` itself gets it as ever.
+`import pytorch_lightning` imports all of torchmetrics, and that imports `transformers` for its metrics of texts where
+it is installed (our extra `jukebox`): a quarter of the seconds that it takes, in every process that trains. Nothing
+here measures texts. Whoever imports `transformers` itself gets it as ever.
 """
 
 from __future__ import annotations
