@@ -234,7 +234,7 @@ def test_gradient_reaches_every_parameter() -> None:
     batch = {"codes": torch.randint(0, 32, (3, 128)), "length": torch.tensor([128, 100, 70]), "classes": torch.eye(3)}
     state = None
     total = torch.zeros(())
-    pieces = list(module._pieces(batch))
+    pieces = list(module._pieces(batch, 128))
     assert [int(heard.sum()) for _, heard in pieces] == [192, 64 + 36 + 6]
     for codes, heard in pieces:
         logits, state = module(codes, batch["classes"], state)
@@ -268,7 +268,7 @@ def test_filling_is_not_learned() -> None:
     sums = []
     for given_codes in (codes, other):
         batch = {"codes": given_codes, "length": torch.tensor([50]), "classes": torch.eye(3)[:1]}
-        ((piece, heard),) = module._pieces(batch)
+        ((piece, heard),) = module._pieces(batch, 50)
         with torch.no_grad():
             sums.append(float(module.bits(module(piece, batch["classes"])[0], piece[:, 16:], heard)))
     assert sums[0] == sums[1]
