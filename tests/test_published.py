@@ -99,6 +99,8 @@ def test_two_rows_of_a_table(output: Path, table: str, rows: tuple[str, str], pu
     if table in ("bao2019_table2", "latif2020_table1"):  # a row's confusion matrices: their Fig. 3 and 2
         pictures = artifacts(client, compared.info.run_id)
         assert table.startswith("chatziagapi") or {"figures/confusion_1.png", "figures/confusion_2.png"} <= pictures
+    if table not in ("godwin2021_table3a", "latif2020_table2"):
+        return
     stages = {path for path in (output / "store").glob("*/*") if path.parent.name != "locks"}
     again = augrun(output, *words)
     assert again.returncode == 0

@@ -295,20 +295,6 @@ def test_sigterm_ends_a_run_as_killed(tmp_path: Path, output: Path) -> None:
     assert [run.info.status for run in runs(output)] == ["KILLED"]
 
 
-def test_processes_at_once_make_one_database_one_experiment_one_run(tmp_path: Path) -> None:
-    """Jobs of a sweep share a baseline: whoever comes first sends it."""
-    output, folder = tmp_path / "out", condition(tmp_path / "store")
-    code = f"from tests.test_tracking import *\nrecord(Path({str(output)!r}), Path({str(folder)!r}))\n"
-    jobs = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
-    for job in jobs:
-        assert job.communicate(timeout=120)[1] == b""
-        assert job.returncode == 0
-    assert len(runs(output)) == 5
-    assert {run.info.status for run in runs(output)} == {"FINISHED"}
-    its = client(output)
-    assert sorted(e.name for e in its.search_experiments()) == ["Default", "jamendo_mood"]
-
-
 def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -57,3 +57,9 @@ def special(seed: int, root: Path) -> None:
     if seed == SLEEPER:
         (root / "asleep").touch()
         time.sleep(60)
+
+
+def give_up(number: int, which: int) -> None:
+    """Fails in one process of several."""
+    if number == which:
+        raise AugrunError("the cup is empty; fill it")
