@@ -1,4 +1,4 @@
-"""The published tables at demonstration scale, two rows of each, as anyone would run them."""
+"""The published tables at demonstration scale, one row of each or two, as anyone would run them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Table, the two rows that are run, the published value that stands beside the second one's first column, and how many
+#: Table, the rows that are run, the published value that stands beside the last one's first column, and how many
 #: conditions that makes.
 TABLES = [
     ("godwin2021_table3a", ("Baseline", "SampleRNN"), 0.063, 2),
-    ("godwin2021_table3b", ("Baseline", "DDSP"), 0.489, 2),
+    ("godwin2021_table3b", ("Baseline",), 0.485, 1),
     ("godwin2021_table3c", ("Mood/theme (ours)", "Emotional"), 0.485, 2),
     ("chatziagapi2019_table3", ("Initial Dataset", "Proposed approach"), 0.546, 2),
     ("bao2019_table2", ("Sahu et al. 2018", "λ_cls = 2"), 0.5948, 6),
@@ -66,7 +66,7 @@ def healthy(client: MlflowClient, run_id: str, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("table", "rows", "published", "count"), TABLES, ids=[name for name, *_ in TABLES])
-def test_two_rows_of_a_table(output: Path, table: str, rows: tuple[str, str], published: float, count: int) -> None:
+def test_rows_of_a_table(output: Path, table: str, rows: tuple[str, ...], published: float, count: int) -> None:
     picked = "sweep.rows=[" + ",".join(f"'{row}'" for row in rows) + "]"
     words = ["-m", f"experiment={table}", "trials.count=1", picked]
     result = augrun(output, *words)
@@ -79,8 +79,8 @@ def test_two_rows_of_a_table(output: Path, table: str, rows: tuple[str, str], pu
     stored = json.loads(Path(client.download_artifacts(compared.info.run_id, "tables/comparison.json")).read_text())
     assert stored["data"] == "standin" and stored["scale"] == "demo"
     assert [row["row"] for row in stored["rows"]] == list(rows)
-    first = next(iter(stored["rows"][1]["published"]))
-    assert stored["rows"][1]["published"][first] == published
+    first = next(iter(stored["rows"][-1]["published"]))
+    assert stored["rows"][-1]["published"][first] == published
     for row in stored["rows"]:
         for column, cell in row["measured"].items():
             assert 0 <= cell["mean"] <= 1, column
