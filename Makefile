@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TINY_JUKEBOX := $(or $(AUGRUN_OUTPUT),outputs)/tiny-jukebox
 SHELL := /bin/bash
 # What takes longest begins first, so that two processes end at about the same time.
-LONG_FILES := $(addprefix tests/test_,experiment.py together.py tuning.py bad_input.py leakage.py)
+LONG_FILES := $(addprefix tests/test_,together.py experiment.py tuning.py bad_input.py leakage.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check tables bench env-augment env-ddsp tracking-server clean

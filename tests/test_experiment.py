@@ -330,6 +330,7 @@ def test_a_repeat_does_no_work_twice_and_imports_nothing_heavy(done, base):
     assert all(line in again.stdout for line in table)
 
 
+@pytest.mark.slow
 def test_adding_copy_costs_only_its_own_stages(done, base):
     output, _ = done
     store = output / "store"
@@ -343,6 +344,7 @@ def test_adding_copy_costs_only_its_own_stages(done, base):
     assert sorted(new) == sorted(each * 2 + ["condition", "comparison"])
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_failure_and_ends_with_one_comparison(done, base):
     output, _ = done
     result = augrun(output, "-m", "generator=none,copy", "dataset=jamendo_mood", *base)
@@ -435,6 +437,7 @@ def test_weights_that_cannot_be_read_are_refused_before_any_work(base, tmp_path)
     assert not (output / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_published_table_runs_row_by_row_and_shows_published_beside_measured(done, base, corpus, tmp_path):
     """The table's own names, columns and order; its rows are stages that other commands share."""
     output, _ = done

@@ -59,6 +59,7 @@ def test_folds_and_trials_are_trained_at_once_into_stages_of_their_own(corpus: P
     assert len([entry for entry in together.store.computed if entry[0] == "classifier"]) == 4  # nothing anew
 
 
+@pytest.mark.slow
 def test_two_devices_train_half_of_them_each(corpus: Path, tmp_path: Path) -> None:
     one, two = of(corpus, tmp_path / "one"), of(corpus, tmp_path / "two", "trainer.devices=2")
     one.classified_together()

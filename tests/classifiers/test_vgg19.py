@@ -329,6 +329,7 @@ TINY.fit(examples(24, 0), examples(9, 1), Job(Path(sys.argv[1]), seed=7, hardwar
 """
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_gives_the_undisturbed_model(tmp_path: Path, trained: Path) -> None:
     """In the middle of the second epoch."""
     script, folder = tmp_path / "killed.py", tmp_path / "fit"
