@@ -115,7 +115,7 @@ def write(
     write_text(folder / "results.json", json.dumps(results, indent=1))
     write_text(folder / "record.json", json.dumps(dict(about)))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    heard = listen(folder, about["title"], names, left[0], recorded, bool(config["generator"].get("keep_prime")))
+    heard = listen(folder, about["title"], names, left[0], recorded, config)
     draw(folder, names["data"], scored, [one.history for one in left], heard)
     if spectra:
         show(folder, names, spectra)
@@ -181,7 +181,7 @@ def qualify(
 
 
 def listen(
-    folder: Path, title: str, names: Mapping[str, str], left: Left, recorded: Corpus, holds_prime: bool
+    folder: Path, title: str, names: Mapping[str, str], left: Left, recorded: Corpus, config: Mapping[str, Any]
 ) -> list[Heard]:
     """Keeps some primes and samples in `audio/`, each with its spectrogram, and writes the page that plays them."""
     from augrun.reports import kept_sounds, listening
@@ -189,14 +189,16 @@ def listen(
 
     if left.made is None:
         return []
+    holds_prime = bool(config["generator"].get("keep_prime"))
     heard = kept_sounds.keep(folder, left.made.samples, recorded, left.judged, holds_prime)
     if not heard:
         return []
     told = "".join(f" {names['generator']}: {note}" for note in left.made.account["notes"])
     note = f"{DATA[names['data']]} Scale: {names['scale']}.{told}"
     listening.write_pictures(heard, note)
-    columns = {names["generator"]: heard}
-    listening.write_page(folder / LISTEN, title, columns, note, left.made.samples.label_set.names)
+    columns, classes = {names["generator"]: heard}, left.made.samples.label_set.names
+    workers = max(1, config["trainer"]["workers"])
+    listening.write_page(folder / LISTEN, title, columns, note, classes, workers=workers)
     return heard
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from augrun import controls
+from augrun.composing import Rows
 from augrun.errors import AugrunError, RequestError
 from augrun.schema import GROUPS
 
@@ -85,11 +87,14 @@ class CheckedSweeper(Sweeper):
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
+        self._resolved: dict[tuple[str, ...], dict[str, Any]] = {}  # by row: it is asked for several times
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         from hydra.core.plugins import Plugins
 
+        loader: Any = Rows(hydra_context.config_loader)
+        hydra_context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -164,8 +169,10 @@ class CheckedSweeper(Sweeper):
         from augrun.experiment import resolve
 
         assert self.hydra_context is not None and self.config is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(row))
-        return resolve(config)
+        key = tuple(row)
+        if key not in self._resolved:
+            self._resolved[key] = resolve(self.hydra_context.config_loader.load_sweep_config(self.config, list(row)))
+        return deepcopy(self._resolved[key])
 
     def _valid(self, rows: list[Row], skip: bool) -> list[Row]:
         """The rows that can work.

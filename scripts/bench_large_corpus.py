@@ -116,7 +116,7 @@ def loaded(folder: Path, which: str, chunks: int) -> dict[str, float]:
 
     from augrun.batches import EpochSampler
     from augrun.classifiers.base import Examples
-    from augrun.classifiers.mobilenetv2_attention import Clips
+    from augrun.classifiers.mobilenetv2_training import Clips
     from augrun.features.cache import Features
     from augrun.features.mapped import KEPT_BYTES
 

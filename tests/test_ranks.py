@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 
 from augrun import ranks
 from augrun.batches import EpochSampler, Parted, Share
-from augrun.classifiers.mobilenetv2_attention import Clips
-from augrun.classifiers.mobilenetv2_attention import Training as MobileNetTraining
+from augrun.classifiers.mobilenetv2_training import Clips, network_of, phases_of
+from augrun.classifiers.mobilenetv2_training import Training as MobileNetTraining
 from augrun.classifiers.vgg19 import Segments, Training
 from augrun.errors import AugrunError, RequestError
 from augrun.generators.ddsp_analysis import MFCCS
@@ -122,9 +122,9 @@ def mobilenet() -> tuple[pl.LightningModule, Dataset, Dataset]:
     train, validation = mobilenet_examples(21, 0), mobilenet_examples(9, 1)
     reseed(0, "network")
     shape = {"bands": train.features.bands, "classes": train.targets.shape[1], "multilabel": train.multilabel}
-    network = settings._network(shape, pretrained=False)
+    network = network_of(settings, shape, pretrained=False)
     sets = [Clips(part, settings.frames, settings.divide_by) for part in (train, validation)]
-    return MobileNetTraining(network, train.multilabel, settings._phases()[0][2], settings), sets[0], sets[1]
+    return MobileNetTraining(network, train.multilabel, phases_of(settings)[0][2], settings), sets[0], sets[1]
 
 
 KINDS: dict[str, Callable[[], tuple[pl.LightningModule, Dataset, Dataset]]] = {

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,18 +20,10 @@ from torch import nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.ops import Conv2dNormActivation
 
+from augrun.classifiers.mobilenetv2_attention import PAPER_BLOCKS, smallest
 from augrun.errors import AugrunError
 
 VECTOR = 256  # numbers that describe a slice
-PAPER_BLOCKS = (  # Sandler et al. 2018, Table 2
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 
 
 class Network(nn.Module):
@@ -159,12 +150,6 @@ class EncoderLayer(nn.Module):
         attended = self.attend(x, x, x, need_weights=False)[0]
         x = self.norms[0](x + self.dropout(attended))
         return self.norms[1](x + self.dropout(self.feed(x)))
-
-
-def smallest(blocks: Sequence[Sequence[int]]) -> int:
-    """The fewest bands, or frames a slice, of which the strides leave the 3 that the 3×3 convolution takes."""
-    stride = 2 * math.prod(row[3] for row in blocks)
-    return 2 * stride + 1
 
 
 def _mobilenet(blocks: Sequence[Sequence[int]], width: float) -> tuple[nn.Sequential, int]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, LISTEN, QUALITY
-from augrun.reports import evidence, grid, kept_sounds, listening, produced, quality, report, spectra, validity
+from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, QUALITY
+from augrun.reports import evidence, grid, produced, quality, report, spectra, validity
 from augrun.reports.definition import Definition, cell_name
 from augrun.reports.evidence import Settings
 from augrun.reports.report_parts import Shown
@@ -44,8 +44,8 @@ def write(
     `tables/comparison.{md,csv,tex,json,txt,html}` and `tables/differences.*`; of what was generated
     `tables/produced.*`, `tables/label_validity.*`, `tables/quality.*`, and per dataset the figures
     `per_class_<dataset>.png`, `generated_confusion_<dataset>.png`, `label_validity_<dataset>.png` and
-    `quality_<dataset>.png`; of a grid `confusion_<row>.png`. `listen.html` plays the samples, `report.html` has it all,
-    `console.txt` holds what is printed.
+    `quality_<dataset>.png`; of a grid `confusion_<row>.png`. `report.html` has it all and plays
+    the samples, `console.txt` holds what is printed.
 
     Args:
         folder: where.
@@ -96,14 +96,14 @@ def write(
         key = (entry["condition"]["dataset"], tuple(entry["classes"]))
         datasets.setdefault(key, []).append((row, entry, _per_class(place)))
     for (dataset, _), alike in datasets.items():
-        _draw_dataset(folder / "figures", dataset, alike, dict(rows), judged, measured)
-        _listen(folder / (LISTEN if len(datasets) == 1 else f"listen_{dataset}.html"), name, alike, dict(rows))
+        # One row's samples have these figures in its own folder; a page shows them all the same.
+        drawn = judged if page or sum(row in judged for row, _, _ in alike) > 1 else {}
+        _draw_dataset(folder / "figures", dataset, alike, dict(rows), drawn, measured)
     if page:
         conditions = [Shown(row, place) for row, place in rows]
         drawings = sorted(path for stem in DRAWN for path in (folder / "figures").glob(f"{stem}*.png"))
-        report.Page(name, table, differences, further, conditions, drawings, settings.confidence).write(
-            folder / report.FILE
-        )
+        told = (name, table, differences, further, conditions, drawings, settings.confidence, settings.workers)
+        report.Page(*told).write(folder / report.FILE)
 
 
 def _commits(rows: Sequence[tuple[str, Path]]) -> list[str]:
@@ -201,16 +201,6 @@ def _show(path: Path, rows: Sequence[tuple[str, dict[str, Any], Any]], places: d
         first = next(iter(pictures.values()))
         columns = {"recorded": first["recorded"]} | {row: file["generated"] for row, file in pictures.items()}
         spectra.draw(columns, first["classes"].tolist(), path, DATA[rows[0][1]["condition"]["data"]])
-
-
-def _listen(path: Path, name: str, rows: Sequence[tuple[str, dict[str, Any], Any]], places: dict[str, Path]) -> None:
-    """A page with the primes and samples of several generators side by side, where there are several."""
-    heard = {row: sounds for row, _, _ in rows if (sounds := kept_sounds.load(places[row]))}
-    if len(heard) > 1:
-        condition, classes = rows[0][1]["condition"], rows[0][1]["classes"]
-        told = "".join(f" {row}: {one}" for row, entry, _ in rows for one in entry["generated"].get("notes", ()))
-        note = f"{DATA[condition['data']]} Scale: {condition['scale']}.{told}"
-        listening.write_page(path, f"{name}: {condition['dataset']}", heard, note, classes)
 
 
 def _accounts(rows: Sequence[tuple[str, Path]], file: str) -> dict[str, dict[str, Any]]:

@@ -11,8 +11,9 @@ import io
 import logging
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,9 @@ class Embedded:
         return self.seconds < self.whole_s - 0.01
 
 
-def embed(wanted: Sequence[Wanted], budget: float, grades: Sequence[Grade] = GRADES) -> tuple[list[Embedded], Grade]:
+def embed(
+    wanted: Sequence[Wanted], budget: float, grades: Sequence[Grade] = GRADES, workers: int = 1
+) -> tuple[list[Embedded], Grade]:
     """Encodes sounds, all of them alike, as well as a budget allows.
 
     All alike, because an ear would take a difference of coding for one of the generators.
@@ -103,19 +106,22 @@ def embed(wanted: Sequence[Wanted], budget: float, grades: Sequence[Grade] = GRA
         wanted: the sounds. One that cannot be read comes back as its problem.
         budget: bytes for all of them together; exceeded where not even the last grade fits.
         grades: from the best to the smallest.
+        workers: threads; the encoder leaves Python's lock.
 
     Returns:
         The sounds in order, and their grade.
     """
     step = len(wanted) // FORETELLING | 1  # odd: primes and samples often take turns
     few = wanted[::step]
-    for grade in grades:
-        last = grade is grades[-1]
-        if step > 1 and not last and _size([_encode(one, grade) for one in few]) * len(wanted) > budget * len(few):
-            continue
-        sounds = [_encode(one, grade) for one in wanted]
-        if last or _size(sounds) <= budget:
-            break
+    with ThreadPoolExecutor(workers) as pool:
+        for grade in grades:
+            encode = partial(_encode, grade=grade)
+            last = grade is grades[-1]
+            if step > 1 and not last and _size(list(pool.map(encode, few))) * len(wanted) > budget * len(few):
+                continue
+            sounds = list(pool.map(encode, wanted))
+            if last or _size(sounds) <= budget:
+                break
     if _size(sounds) > budget:
         log.warning(
             "sounds for one page: %.1f MB, more than the %.1f MB it has room for", _size(sounds) / 1e6, budget / 1e6

@@ -56,11 +56,11 @@ def canvas(
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, dpi=DPI, layout=layout)
-        FigureCanvasAgg(figure)
+        drawn = FigureCanvasAgg(figure)
         yield figure
         tell(figure, note)
-        with written_whole(path) as beside:
-            figure.savefig(beside, format="png", metadata={"Software": None})
+        with written_whole(path) as beside:  # `savefig` would draw all of it twice
+            drawn.print_png(beside, metadata={"Software": None})
 
 
 def tell(figure: Figure, note: str) -> None:
@@ -158,7 +158,10 @@ def _matrix(axes: Axes, shares: np.ndarray, totals: np.ndarray, names: Sequence[
         for row, column in np.ndindex(classes, classes):
             shade = "white" if 100 * shares[row, column] > 0.6 * brightest else INK
             text = f"{100 * shares[row, column]:.0f}" if totals[row] else "–"
-            axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if classes <= 8 else 7)
+            told = axes.text(
+                column, row, text, ha="center", va="center", color=shade, fontsize=9 if classes <= 8 else 7
+            )
+            told.set_in_layout(False)  # within its cell; hundreds of them would be measured several times
     return image
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,6 +182,7 @@ def write_page(
     note: str,
     classes: Sequence[str] = (),
     most_mb: float = MOST_MB,
+    workers: int = 1,
 ) -> None:
     """Writes one page that needs no other file: rows are classes, columns are generators.
 
@@ -191,11 +193,12 @@ def write_page(
         note: on which data this rests and at which scale, plain text; stands out at the top.
         classes: in the order wanted, those without samples included; by default as they come.
         most_mb: sounds are made smaller, and cut at last, for the page to stay below this; it says so.
+        workers: threads that encode and draw.
 
     Raises:
         ValueError: the note is empty.
     """
-    write_text(path, document(title, players(columns, classes, most_mb), note, STYLE, SCRIPT))
+    write_text(path, document(title, players(columns, classes, most_mb, workers=workers), note, STYLE, SCRIPT))
 
 
 def players(
@@ -204,6 +207,7 @@ def players(
     most_mb: float = MOST_MB,
     heading: int = 2,
     anchor: str = "class",
+    workers: int = 1,
 ) -> str:
     """The sounds of `write_page` as a part of a page with `STYLE` and `SCRIPT`.
 
@@ -213,6 +217,7 @@ def players(
         most_mb: this part's share of the page.
         heading: the level of its headings.
         anchor: what the addresses of classes within the page begin with.
+        workers: see there.
     """
     wanted = [
         Wanted(file, one.kept_prime_s if file is one.sample else 0.0)
@@ -222,22 +227,24 @@ def players(
     ]
     if not wanted:
         return "<p>No samples were kept to listen to.</p>"
-    sounds, grade = embed(wanted, most_mb * 1e6 * 3 / 4 - len(wanted) * _BESIDE)
+    sounds, grade = embed(wanted, most_mb * 1e6 * 3 / 4 - len(wanted) * _BESIDE, workers=workers)
     coming = iter(sounds)
     played = {name: [(one, [next(coming) for _ in one.sounds]) for one in heard] for name, heard in columns.items()}
     labels = list(dict.fromkeys([*classes, *(one.label for heard in columns.values() for one in heard)]))
     show = partial(_cell, heading=heading + 1, alone=len(columns) == 1, load=len(sounds) <= _LOADED)
-    rows = []
-    for place, label in enumerate(labels):
-        cells = [
-            show(label, name, [pair for pair in pairs if pair[0].label == label]) for name, pairs in played.items()
-        ]
-        rows.append(
-            f'<section class="class" id="{escape(anchor)}-{place}" aria-label="{escape(label)}">\n'
-            f'<h{heading}>{escape(label)}</h{heading}>\n<div class="cells">\n'
-            + "\n".join(cells)
-            + "\n</div>\n</section>"
-        )
+
+    def row(label: str) -> list[str]:
+        return [show(label, name, [pair for pair in pairs if pair[0].label == label]) for name, pairs in played.items()]
+
+    with ThreadPoolExecutor(workers) as pool:
+        cells = list(pool.map(row, labels))
+    rows = [
+        f'<section class="class" id="{escape(anchor)}-{place}" aria-label="{escape(label)}">\n'
+        f'<h{heading}>{escape(label)}</h{heading}>\n<div class="cells">\n'
+        + "\n".join(cells[place])
+        + "\n</div>\n</section>"
+        for place, label in enumerate(labels)
+    ]
     return "\n".join([_legend(sounds, grade, most_mb), _index(labels, anchor), *rows])
 
 

@@ -24,7 +24,7 @@ from augrun.stages import write_text
 FILE = "report.html"
 
 #: Megabytes of the page that sounds may take; MLflow shows none above 50.
-SOUNDS_MB = 24.0
+SOUNDS_MB = 32.0
 
 #: Curves shown; more would hide each other.
 MOST_CURVES = 4
@@ -57,6 +57,7 @@ class Page:
         conditions: of all rows.
         drawings: pictures that the comparison has drawn and that the page shows as they are.
         confidence: the level of intervals.
+        workers: threads for the sounds.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Page:
     conditions: Sequence[Shown]
     drawings: Sequence[Path] = ()
     confidence: float = 0.95
+    workers: int = 1
 
     @cached_property
     def groups(self) -> dict[tuple[str, tuple[str, ...]], list[Shown]]:
@@ -195,7 +197,8 @@ class Page:
         there = {key: columns for key, columns in heard.items() if columns}
         parts = []
         for place, ((dataset, classes), columns) in enumerate(there.items()):
-            played = listening.players(columns, classes, SOUNDS_MB / len(there), heading=4, anchor=f"sounds-{place}")
+            room, anchor = SOUNDS_MB / len(there), f"sounds-{place}"
+            played = listening.players(columns, classes, room, heading=4, anchor=anchor, workers=self.workers)
             parts.append(f"<h3>{escape(dataset)}</h3>\n{played}")
         return "\n".join(parts)
 

@@ -20,7 +20,8 @@ from torchvision.models import mobilenet_v2
 
 from augrun import resolvers
 from augrun.classifiers.base import Examples
-from augrun.classifiers.mobilenetv2_attention import Clips, MobileNetV2Attention, Training
+from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
+from augrun.classifiers.mobilenetv2_training import Clips, Training, network_of, phases_of
 from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features
 from augrun.job import Hardware, Job
@@ -131,7 +132,7 @@ def test_the_last_layers_of_an_embedding_give_the_predictions(multilabel: bool, 
     for slices in (1, 2):
         classifier = replace(TINY, frames=65 * slices)
         shape = {"bands": 70, "classes": 3, "multilabel": multilabel}
-        network = classifier._network(shape, pretrained=False).eval()
+        network = network_of(classifier, shape, pretrained=False).eval()
         state = {f"network.{name}": value for name, value in network.state_dict().items()}
         torch.save({"shape": shape, "state": state}, tmp_path / "model.pt")
         embedded = classifier.embed(features, tmp_path, job)
@@ -205,7 +206,7 @@ def models_equal(one: Path, other: Path) -> bool:
 KILLED = """
 import os, sys, torch
 from pathlib import Path
-from augrun.classifiers.mobilenetv2_attention import Training
+from augrun.classifiers.mobilenetv2_training import Training
 from augrun.job import Job
 from tests.classifiers.test_mobilenetv2_attention import CPU, TINY, examples
 torch.set_num_threads(int(sys.argv[3]))
@@ -293,7 +294,7 @@ def test_weights_of_a_local_file_are_where_training_starts(tmp_path: Path) -> No
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
     classifier = MobileNetV2Attention(frames=256, weights=str(tmp_path / "weights.pth"))
     classifier.check()
-    network = classifier._network({"bands": 96, "classes": 3, "multilabel": True}, pretrained=True)
+    network = network_of(classifier, {"bands": 96, "classes": 3, "multilabel": True}, pretrained=True)
     expected = reference.features.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in network.mobilenet.state_dict().items())
 
@@ -342,7 +343,7 @@ def test_the_yaml_holds_every_setting_and_the_paper_s_are_the_defaults(scale: st
 
 
 def test_the_paper_s_schedule() -> None:
-    phases = MobileNetV2Attention(frames=4096)._phases()
+    phases = phases_of(MobileNetV2Attention(frames=4096))
     assert [(name, epochs, optimizer["lr"]) for name, epochs, optimizer in phases] == [
         ("adam", 60, 1e-4),
         ("sgd1", 20, 1e-3),
@@ -354,9 +355,9 @@ def test_the_paper_s_schedule() -> None:
 
 def test_the_attention_head_has_a_rate_of_its_own_and_no_parameter_is_left_out() -> None:
     classifier = replace(TINY, adam_rate=1e-3, attention_rate=1e-4)
-    network = classifier._network({"bands": 70, "classes": 3, "multilabel": True}, pretrained=False)
+    network = network_of(classifier, {"bands": 70, "classes": 3, "multilabel": True}, pretrained=False)
     rates = {"adam": (1e-3, 1e-4), "sgd1": (1e-3, 1e-3), "sgd2": (1e-4, 1e-4)}
-    for name, _, settings in classifier._phases():
+    for name, _, settings in phases_of(classifier):
         groups = Training(network, True, settings, classifier).configure_optimizers().param_groups
         assert tuple(group["lr"] for group in groups) == rates[name]
         assert {id(p) for p in groups[1]["params"]} == {id(p) for p in network.attention.parameters()}

@@ -85,3 +85,12 @@ def test_long_sounds_keep_their_shape_in_few_columns() -> None:
     row = drawn[levels.BANDS - 1 - 5]
     assert (row[:238] == 0).all() and (row[241:] == 12).all(), "a mean, and no sum"
     assert (np.delete(drawn, levels.BANDS - 1 - 5, axis=0) == 0).all()
+
+
+def test_any_number_of_threads_gives_the_same_sounds_in_the_same_order(tmp_path: Path) -> None:
+    wanted = [Wanted(noise(tmp_path / f"{at}.wav", 0.2 + 0.05 * at)) for at in range(16)]
+    alone, grade = embedding.embed(wanted, 60e3)
+    several, its = embedding.embed(wanted, 60e3, workers=4)
+    assert several == alone
+    assert (its, len({sound.content for sound in alone})) == (grade, 16)
+    assert grade != GRADES[0], "none was left out for its size, so that nothing was foretold"

@@ -129,15 +129,17 @@ def test_a_figure_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_importing_needs_no_matplotlib_and_drawing_no_display() -> None:
+def test_importing_needs_no_matplotlib_and_drawing_no_display(tmp_path: Path) -> None:
     code = (
         "import sys; from augrun.reports import figures, tables, renderings\n"
         "assert not {'matplotlib', 'torch', 'rich'} & set(sys.modules)\n"
-        "import numpy, pathlib, tempfile\n"
-        "figures.confusion(numpy.eye(2), ['a', 'b'], pathlib.Path(tempfile.mkdtemp()) / 'x.png')\n"
+        "import numpy, pathlib\n"
+        "figures.confusion(numpy.eye(2), ['a', 'b'], pathlib.Path(sys.argv[1]) / 'x.png')\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"})
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, check=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"})
+    assert (tmp_path / "x.png").is_file()
 
 
 @pytest.mark.parametrize(("classes", "down"), [(4, 1), (56, 3)])
