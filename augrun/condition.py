@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ from augrun.stages import Stage
 
 class Condition(Seeing):
     """One condition, from its resolved configuration."""
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Within it `augrun store gc` leaves its stages alone, however long ago they were done."""
+        if self.stage.done:
+            return nullcontext()
+        return self.store.needed(self.stage, [stage for cell in self.cells for stage in cell.stages])
 
     def check_components(self, *groups: str) -> None:
         """Lets each component that has work to do look for what it needs (weights, programs) first.

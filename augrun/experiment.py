@@ -35,35 +35,39 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(config: Mapping[str, Any], command: str | None = None, swept: bool = False) -> Path:
+def run(
+    config: Mapping[str, Any], command: str | None = None, swept: bool = False, recorder: Recorder | Off | None = None
+) -> Path:
     """Runs one condition, after the baseline that it is compared with.
 
     Args:
         config: a checked configuration (`resolve`, `check`).
         command: what asked for it, kept beside the results.
         swept: whether it is a row of a sweep, which has a page of its own at the end.
+        recorder: where it is recorded; None opens the one that the configuration names.
 
     Returns:
         The folder with `results.json`, `config.yaml`, predictions, tables, figures and sounds.
     """
     condition = Condition(config, open_store(config))
-    recorder = open_recorder(config)
+    recorder = recorder or open_recorder(config)
     announce(condition)
     if not condition.stage.done:
         condition.check_components()  # before the baseline: what cannot work is refused before hours of work
         slots.need(condition.hardware)
     if condition.baseline is not None:
         ahead(condition, condition.baseline)
-    reference = run(condition.baseline.config) if condition.baseline else None
+    reference = run_baseline(condition.baseline) if condition.baseline else None
 
     profiled = profiling.of(bool(config.get("profile")), condition.title, condition.stage.done)
     with (
         recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent,
         profiled as leave_profile,
     ):
-        if not condition.stage.done:
-            work(condition, [*steps(condition), *asked(condition)])
-        folder = record(condition, command)
+        with condition.kept():
+            if not condition.stage.done:
+                work(condition, [*steps(condition), *asked(condition)])
+            folder = record(condition, command)
         leave_profile(folder)
         parent.log_condition(folder)
 
@@ -73,6 +77,23 @@ def run(config: Mapping[str, Any], command: str | None = None, swept: bool = Fal
     elif recorder.problem:
         log.warning(recorder.closing_line())
     return folder
+
+
+def run_baseline(baseline: Condition) -> Path:
+    """Runs a baseline, once for all rows of a sweep that are compared with it: where this process has recorded it."""
+    config = baseline.config
+    key = (str(baseline.store.root), json.dumps([config["output"], config["tracking"]]), baseline.stage.fingerprint)
+    if key in _baselines and baseline.stage.done:
+        return _baselines[key]
+    recorder = open_recorder(config)
+    folder = run(config, recorder=recorder)
+    if recorder.problem is None:  # else the next row tries again
+        _baselines[key] = folder
+    return folder
+
+
+#: The results of baselines that this process has run and recorded.
+_baselines: dict[tuple[str, str, str], Path] = {}
 
 
 def steps(condition: Condition) -> list[turns.Step]:
@@ -131,7 +152,8 @@ def run_part(config: Mapping[str, Any]) -> Path:
         baseline.cells = [baseline.cell(cell.fold, cell.trial) for cell in condition.cells]
         ahead(condition, baseline)
         work(baseline, steps(baseline))
-    work(condition, [*steps(condition), *asked(condition)])
+    with condition.kept():
+        work(condition, [*steps(condition), *asked(condition)])
     return condition.store.root
 
 

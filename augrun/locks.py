@@ -25,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +197,8 @@ class FolderLock:
     only one succeeds. The owner's file is touched every few seconds. Who waits takes the lock over when the owner is
     known to be dead, or has shown no sign of life for `stale_s` as measured by the clock of the one who waits, so that
     clocks need not agree. To take it over is to rename the owner's file, whose name no other hold ever has, so that a
-    lock that somebody else has just taken is never broken. A holder whose lock was taken over is told.
+    lock that somebody else has just taken is never broken. A holder whose lock was taken over is told, by `lost` where
+    that is set.
 
     Args:
         path: names the lock.
@@ -214,6 +216,7 @@ class FolderLock:
         self._token = ""
         self._process = 0
         self._stop: threading.Event | None = None
+        self.lost: Callable[[], object] | None = None
 
     @property
     def is_locked(self) -> bool:
@@ -303,7 +306,8 @@ class FolderLock:
             shutil.rmtree(beside, ignore_errors=True)
         self._token, self._process = token, os.getpid()
         self._stop = threading.Event()
-        beat = (self._mine, self.heartbeat_s, self._stop)  # and not the lock, which could then never be forgotten
+        # And not the lock, which could then never be forgotten.
+        beat = (self._mine, self.heartbeat_s, self._stop, self.lost)
         threading.Thread(target=_show_life, args=beat, daemon=True).start()
         return True
 
@@ -324,7 +328,7 @@ class FolderLock:
             aside.unlink()
 
 
-def _show_life(mine: Path, every_s: float, stop: threading.Event) -> None:
+def _show_life(mine: Path, every_s: float, stop: threading.Event, lost: Callable[[], object] | None) -> None:
     """Shows again and again that the holder of a lock lives."""
     while not stop.wait(every_s):
         try:
@@ -332,6 +336,8 @@ def _show_life(mine: Path, every_s: float, stop: threading.Event) -> None:
         except FileNotFoundError:
             if not stop.is_set():
                 log.warning("%s: another job has taken this lock over", mine.parent.name)
+                if lost is not None:
+                    lost()
             return
         except OSError:
             continue  # a file server that is away for a moment

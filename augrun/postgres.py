@@ -148,10 +148,19 @@ def _stop_orphan(place: Path, data: Path, who: Mapping[str, Any]) -> None:
     left = data / "postmaster.pid"
     lines = left.read_text(encoding="utf-8").splitlines() if left.is_file() else []
     control = [str(place / "pg_ctl"), "-D", str(data)]
-    if subprocess.run([*control, "status"], cwd="/", capture_output=True, **who).returncode == 0:
+    running = subprocess.run([*control, "status"], cwd="/", capture_output=True, **who).returncode == 0
+    if running and lines and _is_postgres(lines[0]):  # pg_ctl asks for no more than that there is such a process
         subprocess.run([*control, "stop", "-m", "fast", "-w"], cwd="/", capture_output=True, **who)
     if len(lines) > 4 and Path(lines[4]).name.startswith(SOCKETS):  # its fifth line, as PostgreSQL's sources have it
         shutil.rmtree(lines[4], ignore_errors=True)
+
+
+def _is_postgres(pid: str) -> bool:
+    """Whether that is what a process of this machine runs; its id may be one of another machine, or used again."""
+    try:
+        return b"postgres" in Path(f"/proc/{int(pid)}/cmdline").read_bytes().split(b"\0")[0]
+    except (OSError, ValueError):
+        return False
 
 
 def _wait(server: subprocess.Popen[bytes], sockets: Path, log: Path) -> None:

@@ -23,14 +23,19 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from augrun import slots
 from augrun.errors import AugrunError, RequestError
 from augrun.job import Hardware
+from augrun.orphans import end_with
 
 #: Seconds that the others have, after one has died, before they are killed.
 GRACE_S = 10.0
 
 #: Where a process that was started here finds its number; `RANK` may be set by whoever started us.
 RANK = "AUGRUN_RANK"
+
+#: The file of what is passed to ranks; what each has to tell begins with its name.
+PASSED = ".ranks.pickle"
 
 
 def count(hardware: Hardware) -> int:
@@ -111,13 +116,13 @@ def spawn(
     import cloudpickle
     from torch.multiprocessing import start_processes
 
-    passed = folder / ".ranks.pickle"
-    _forget(passed, ranks)
+    forget(folder)
+    passed = folder / PASSED
     with open(passed, "wb") as file:
         cloudpickle.dump((work, arguments), file)
     threads = max(1, torch.get_num_threads() // ranks)
     level = logging.getLogger("augrun").level
-    passing = (str(passed), ranks, 0 if apart else _free_port(), threads, level)
+    passing = (str(passed), ranks, 0 if apart else _free_port(), threads, level, os.getpid())
     with _fewer_words():
         context = start_processes(_begin, passing, ranks, join=False)
     assert context is not None
@@ -129,7 +134,7 @@ def spawn(
             _raise_ended(failed, context, title)
     finally:
         _stop(context.processes)
-        _forget(passed, ranks)
+        forget(folder)
 
 
 def _joined(processes: Sequence[Any]) -> int | None:
@@ -170,14 +175,13 @@ def _fewer_words() -> Iterator[None]:
             del os.environ[name]
 
 
-def _begin(number: int, passed: str, ranks: int, port: int, threads: int, level: int) -> None:
+def _begin(number: int, passed: str, ranks: int, port: int, threads: int, level: int, parent: int) -> None:
     """One rank; without a port, one that works apart."""
+    end_with(parent, signal.SIGKILL)  # else it would go on beside the one that takes its work up
     if port:
         _to_meet(number, ranks, port)
-    elif torch.cuda.is_available():
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
+    elif names := slots.visible():  # torch is not asked: CUDA would start, and see all of them from then on
+        os.environ[slots.VISIBLE] = names[number % len(names)]
     torch.set_num_threads(threads)
     if not number:
         from augrun.console import set_up_logging
@@ -211,8 +215,9 @@ def _raise_told(passed: Path, ranks: int) -> None:
             raise error from None
 
 
-def _forget(passed: Path, ranks: int) -> None:
-    for path in (passed, *(Path(f"{passed}.{number}") for number in range(ranks))):
+def forget(folder: Path) -> None:
+    """Removes what was passed to ranks, by a killed process too."""
+    for path in folder.glob(f"{PASSED}*"):
         path.unlink(missing_ok=True)
 
 

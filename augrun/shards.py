@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from augrun import cost, watch
+from augrun import cost, locks, watch
 from augrun.errors import AugrunError
+from augrun.locks import Lock
 from augrun.stages import PARTIAL, Stage, write_text
 
 log = logging.getLogger(__name__)
@@ -131,12 +132,12 @@ class _Work:
         try:
             # In this order: a part that is not here although nobody is at it may have moved with the finished stage.
             if not self._done(part) and not self.stage.done:
-                self._compute(part)
+                self._compute(part, lock)
         finally:
             lock.release()
         return True
 
-    def _compute(self, part: int) -> None:
+    def _compute(self, part: int, lock: Lock) -> None:
         folder, title = self.folder(part), f"{self.title}, part {part + 1} of {self.count}"
         with self.stage.store.writing():
             folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +148,7 @@ class _Work:
             except AugrunError as error:
                 self.failed[part] = error
                 return
+            locks.require(lock)
             write_text(folder / DONE, json.dumps(measured.plain()))
 
     def _tell(self, waiting: Sequence[int]) -> None:

@@ -90,9 +90,19 @@ def launch(
             if result.status != JobStatus.COMPLETED:
                 ended.setdefault(number, result)
     whole = [number for number in range(len(rows)) if number not in ended]
-    if whole:
-        ended |= zip(whole, launcher.launch([rows[number] for number in whole], initial_job_idx=0), strict=True)
+    ended |= zip(whole, _by_number(launcher, [rows[number] for number in whole], whole), strict=True)
     return [ended[number] for number in range(len(rows))]
+
+
+def _by_number(launcher: Launcher, rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> Sequence[JobReturn]:
+    """Runs rows under their numbers in the sweep, of which some may be missing."""
+    from augrun.launching.base import ManyJobs
+
+    if list(numbers) == list(range(len(numbers))):
+        return launcher.launch(rows, initial_job_idx=0) if rows else []
+    if isinstance(launcher, ManyJobs):
+        return launcher.launch(rows, initial_job_idx=0, numbers=numbers)
+    return [launcher.launch([row], initial_job_idx=number)[0] for row, number in zip(rows, numbers, strict=True)]
 
 
 def _parts_of(config: Mapping[str, Any]) -> list[Part]:

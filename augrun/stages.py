@@ -14,8 +14,9 @@ import logging
 import os
 import platform
 import shutil
+import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from augrun import locks, watch
 from augrun.code import code_digest
 from augrun.cost import measured
 from augrun.errors import AugrunError
-from augrun.locks import Lock
+from augrun.locks import FolderLock, Lock
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ MANIFEST = "stage.json"
 PARTIAL = ".partial"
 RESULTS = ("condition", "comparison")  # what people want to keep; everything else serves these
 JOURNAL = "computed.jsonl"  # a line for every computation there ever was: two of one stage would show
+NEEDED = "needed"  # a list in the folder of locks: what a job that runs will come back to
 LENGTH = 20  # hexadecimal digits of a fingerprint: 80 bits
 
 
@@ -236,7 +238,10 @@ class Store:
         of_part = "" if part is None else f".{part}"
         path = self.root / "locks" / f"{kind}-{fingerprint}{of_part}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return locks.lock(path)
+        lock = locks.lock(path)
+        if isinstance(lock, FolderLock):
+            lock.lost = _leave
+        return lock
 
     def claim(self, stage: Stage, part: int | None = None) -> Lock | None:
         """The lock of a stage or of a part of it (`augrun.shards`), already taken; None where another job holds it."""
@@ -262,6 +267,33 @@ class Store:
         finally:
             lock.release()
 
+    @contextmanager
+    def needed(self, by: Stage, stages: Iterable[Stage]) -> Iterator[None]:
+        """Keeps stages from `collect` within it: a job comes back to them, and no finished condition leads there yet.
+
+        Args:
+            by: the condition.
+            stages: what it is made of, done or not.
+        """
+        name = f"{by.fingerprint}-{platform.node()}-{os.getpid()}"
+        with self.writing():
+            lock = self._lock(NEEDED, name)
+            lock.acquire()
+        listed = self.root / "locks" / f"{NEEDED}-{name}.json"
+        try:
+            write_text(listed, json.dumps([stage.fingerprint for stage in stages]))
+            yield
+        finally:
+            listed.unlink(missing_ok=True)
+            lock.release()
+
+    def _needed(self) -> Iterator[str]:
+        """Fingerprints that jobs which run come back to."""
+        for listed in sorted((self.root / "locks").glob(f"{NEEDED}-*.json")):
+            if self.held(NEEDED, listed.stem.removeprefix(f"{NEEDED}-")):
+                with suppress(OSError, ValueError):
+                    yield from json.loads(listed.read_text(encoding="utf-8"))
+
     def held(self, kind: str, fingerprint: str) -> bool:
         """Whether a job holds the lock of a stage, or of a part of it, right now."""
         folder, name = self.root / "locks", f"{kind}-{fingerprint}"
@@ -282,7 +314,7 @@ class Store:
                     yield Entry(self, kind.name, folder)
 
     def collect(self, keep_days: float | None = None, dry_run: bool = False, spare_hours: float = 0.0) -> list[Entry]:
-        """Removes what no condition or comparison leads to, and unfinished work that no job holds.
+        """Removes what no condition or comparison leads to, nor a job that runs, and unfinished work that no job holds.
 
         Args:
             keep_days: also drop conditions and comparisons not used for this many days.
@@ -297,6 +329,7 @@ class Store:
         by_name = {entry.fingerprint: entry for entry in entries if not entry.partial}
         limit = None if keep_days is None else time.time() - keep_days * 86400
         waiting = [e for e in by_name.values() if e.kind in RESULTS and (limit is None or e.used >= limit)]
+        waiting += [by_name[one] for one in self._needed() if one in by_name]
         kept: set[str] = set()
         while waiting:
             entry = waiting.pop()
@@ -309,6 +342,11 @@ class Store:
             for entry in gone:
                 entry.remove()
         return gone
+
+
+def _leave() -> None:
+    """Ends this process as who asks it to terminate would: another one writes where it wrote."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True)

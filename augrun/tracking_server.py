@@ -149,9 +149,11 @@ def serving(output: Path, port: int | None = None, workers: int = WORKERS) -> It
 
 
 def _stop_orphan(path: Path) -> None:
-    """Ends a server that was left behind by one of us that was killed."""
+    """Ends a server that was left behind here by one of us that was killed; ids of another machine name others here."""
     with suppress(FileNotFoundError, ProcessLookupError):
         left = path.read_text(encoding="utf-8")
+        if left.count(":") < 2 or left.rsplit(":", 2)[0] != socket.gethostname():
+            return
         until = time.monotonic() + 10
         while not is_dead(left) and time.monotonic() < until:
             os.killpg(int(left.split(":")[1]), signal.SIGKILL)

@@ -116,6 +116,7 @@ def fit(
     if result is None:
         devices = ranks.count(job.hardware)
         if devices == 1:
+            ranks.forget(job.folder)  # of a killed training on several
             _train(module, train, validation, job, course, devices)
         else:
             given = (module, train, validation, job, course, devices)

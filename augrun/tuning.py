@@ -24,7 +24,7 @@ from augrun.errors import AugrunError, RequestError
 from augrun.schema import TABLE, nearest
 from augrun.sweeper import CheckedSweeper, Row, _ended, outcome
 from augrun.tuning_space import Space, short_words, space_of
-from augrun.tuning_study import FINGERPRINT, SAMPLERS, STD, WHY, Study, name_of, opened
+from augrun.tuning_study import FINGERPRINT, SAMPLERS, STD, WHY, Study, about_of, name_of, opened
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -83,15 +83,16 @@ class TuningSweeper(CheckedSweeper):
         self._check_request(config)
         self._require_valid(corners)
         metric = self._metric(config)
+        about = about_of(space, metric, _digests(config))
         recorder = open_recorder(config)
         recorder.prepare()
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         root = Path(config["output"]["root"]).expanduser().resolve()
-        name = self.study or name_of(space, metric, config)
+        name = self.study or name_of(space, about, config)
         seed = config["seed"] if self.seed is None else self.seed
-        with opened(root, name, space, self.sampler, seed, self.jobs) as study:
+        with opened(root, name, space, about, self.sampler, seed, self.jobs) as study:
             try:
                 self._run(study, space, metric, recorder)
             finally:
@@ -185,6 +186,15 @@ class TuningSweeper(CheckedSweeper):
             returns = self.launcher.launch([row.overrides for row in rows], initial_job_idx=asked[0].number)
             for trial, row, result in zip(asked, rows, returns, strict=True):
                 _tell(study, trial, _ended(row, result), metric, recorder)
+
+
+def _digests(config: Mapping[str, Any]) -> dict[str, str]:
+    """Of the corpora, by role."""
+    from augrun.condition import Condition
+    from augrun.experiment import open_store
+
+    recordings = Condition(config, open_store(config)).recordings
+    return {role: recordings.corpus(role).digest for role in recordings.roles}
 
 
 def _tell(study: Study, trial: Trial, row: Row, metric: str, recorder: Recorder | Off) -> None:

@@ -92,19 +92,23 @@ class Study:
 
 
 @contextmanager
-def opened(root: Path, name: str, space: Space, sampler: str, seed: int, jobs: int) -> Iterator[Study]:
+def opened(
+    root: Path, name: str, space: Space, about: Mapping[str, Any], sampler: str, seed: int, jobs: int
+) -> Iterator[Study]:
     """Opens a study, or begins it.
 
     Args:
         root: the output root.
         name: of the study.
         space: what is searched.
+        about: what else values depend on (`about_of`).
         sampler: one of `SAMPLERS`.
         seed: of the sampler.
         jobs: how many trials are asked for at once.
 
     Raises:
-        RequestError: another process is at it, it searched another space, or the sampler lacks a package.
+        RequestError: another process is at it, it was begun with another space, metric, corpus or setting, or the
+            sampler lacks a package.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -128,7 +132,7 @@ def opened(root: Path, name: str, space: Space, sampler: str, seed: int, jobs: i
             direction="maximize",
             load_if_exists=True,
         )
-        _require_same(study, space)
+        _require_same(study, space, about)
         study.sampler = _sampler(sampler, seed + len(study.get_trials(deepcopy=False)), jobs)
         one = Study(name, study, space, sampler == "grid")
         one.take_up()
@@ -137,17 +141,18 @@ def opened(root: Path, name: str, space: Space, sampler: str, seed: int, jobs: i
         lock.release()
 
 
-def _require_same(study: OptunaStudy, space: Space) -> None:
-    """One study searches one space: Optuna's samplers learn from trials of the same parameters."""
-    told = {key: repr(distribution) for key, distribution in sorted(space.searched.items())}
-    there = study.user_attrs.get("space")
+def _require_same(study: OptunaStudy, space: Space, about: Mapping[str, Any]) -> None:
+    """A study's trials can be compared, and are of one space: its sampler and its best one go by all of them."""
+    told = {f"another range of {key}": repr(distribution) for key, distribution in space.searched.items()}
+    told |= {f"another {what}": value for what, value in about.items()}
+    there = study.user_attrs.get("begun_with")
     if there is None:
-        study.set_user_attr("space", told)
+        study.set_user_attr("begun_with", told)
     elif there != told:
-        differing = [key for key in sorted({*there, *told}) if there.get(key) != told.get(key)]
+        differing = [what for what in sorted({*there, *told}) if there.get(what) != told.get(what)]
         raise RequestError(
-            f"hydra.sweeper.study={study.study_name}: it was begun with another range of {', '.join(differing)}; "
-            "give the same, or another name"
+            f"hydra.sweeper.study={study.study_name}: it was begun with {', '.join(differing)}; give the same, or "
+            "another name"
         )
 
 
@@ -168,12 +173,23 @@ def _sampler(name: str, seed: int, jobs: int) -> BaseSampler:
     return samplers.RandomSampler(seed=seed)  # the points of a grid are told, not drawn
 
 
-def name_of(space: Space, metric: str, config: Mapping[str, Any]) -> str:
-    """A study's name: that of the same request is the same, whatever says only where and how to run."""
+def about_of(space: Space, metric: str, corpora: Mapping[str, str]) -> dict[str, Any]:
+    """What the values of a study's trials depend on beside what is searched.
+
+    Args:
+        space: what is searched, and what is fixed; what says only where and how to run is left out.
+        metric: that they are values of.
+        corpora: by role, their digests.
+    """
     fixed = sorted(
         word for word in space.fixed if word.lstrip("+~").split("@")[0].split("=")[0].split(".")[0] not in BESIDE
     )
+    return {"metric": metric, "choice of what is fixed": fixed, "corpus": dict(corpora)}
+
+
+def name_of(space: Space, about: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """A study's name: that of the same request on the same corpora is the same."""
     told = {key: repr(distribution) for key, distribution in space.searched.items()}
-    digest = hashlib.sha256(json.dumps([fixed, told, metric], sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps([told, about], sort_keys=True).encode()).hexdigest()[:8]
     parts = [str(config[group].get("name")) for group in ("dataset", "generator", "classifier") if group not in told]
     return "-".join([*parts, digest])

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from augrun import cli, launching, resolvers
 from augrun.errors import AugrunError, RequestError
 from augrun.launching.base import ManyJobs, Trace
-from augrun.launching.work import JobError
+from augrun.launching.work import JobError, Result
 from augrun.stages import JOURNAL
 from tests import toy_jobs
 
@@ -167,6 +168,55 @@ def test_slurm_is_asked_for_what_the_settings_say(tmp_path: Path, monkeypatch: p
     assert script.index("\nmodule load cuda\n") < script.index("\nsrun ")
     assert f"-m submitit.core._submit {tmp_path}/submitted" in script
     assert tasks[0].threads == 8 and tasks[0].environment == {"SLURM_NTASKS": None}
+
+
+def test_rows_that_want_more_gpus_are_submitted_with_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'augrun[launchers]'")
+    from augrun.launching.batch import SubmititLauncher
+
+    submitted: list[tuple[int, list[int]]] = []
+
+    def took(self: Any, executor: Any, tasks: list[Any]) -> list[Any]:
+        submitted.append((executor["gpus_per_node"], [task.number for task in tasks]))
+        return [SimpleNamespace(done=lambda: True)] * len(tasks)
+
+    made: Any = launcher("submitit_slurm", tmp_path, "trainer=auto")
+    monkeypatch.setattr(made, "executor", lambda config, folder: made.parameters(config))
+    monkeypatch.setattr(SubmititLauncher, "_submitted", took)
+    monkeypatch.setattr(made, "_result", lambda task, job: Result(task.number))
+    tasks = [made._task([f"trainer.devices={devices}"], 7 * devices) for devices in (1, 4, 1)]
+    assert sorted(result.number for result in made.run(tasks)) == [7, 7, 28]
+    assert submitted == [(1, [7, 7]), (4, [28])]
+
+
+def test_jobs_have_the_numbers_that_they_are_given(tmp_path: Path) -> None:
+    pytest.importorskip("joblib", reason="joblib is not installed: pip install 'augrun[launchers]'")
+    made = launcher("joblib", tmp_path)
+    rows = [[f"seed={seed}", f"output.root={tmp_path}"] for seed in (1, 3)]
+    try:
+        assert len(made.launch(rows, initial_job_idx=0, numbers=[1, 3])) == 2
+    finally:
+        made.close()
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["1", "3"]
+
+
+def test_a_process_that_dies_with_nothing_to_do_costs_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("joblib", reason="joblib is not installed: pip install 'augrun[launchers]'")
+    made: Any = launcher("joblib", tmp_path, "hydra.launcher.jobs=2")
+    try:
+        for seeds in ([0, 1], [2, 3]):
+            rows = [[f"seed={seed}", f"output.root={tmp_path}"] for seed in seeds]
+            results = made.launch(rows, initial_job_idx=seeds[0])
+            assert [result.status for result in results] == [JobStatus.COMPLETED] * 2
+            for place in made._idle:
+                (worker,) = place._processes
+                os.kill(worker, signal.SIGKILL)
+            deadline = time.time() + 30
+            while not all(place._flags.broken for place in made._idle) and time.time() < deadline:
+                time.sleep(0.05)
+    finally:
+        made.close()
+    check_once(tmp_path, jobs=4)
 
 
 def test_a_job_that_has_to_go_is_asked_for_once_more() -> None:

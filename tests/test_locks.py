@@ -186,6 +186,38 @@ def test_a_job_whose_lock_was_taken_over_commits_nothing(
     assert stage.get(lambda folder: None) == stage.folder
 
 
+LOSING = """
+import sys, time
+from pathlib import Path
+from augrun.locks import FolderLock
+from augrun.stages import Store
+from augrun.tracking_parts import sigterm_raises
+FolderLock.__init__.__defaults__ = (0.05, 60.0, 0.02)
+stage = Store(Path(sys.argv[1])).stage("features", settings={}, inputs={}, code="augrun.errors")
+def work(folder):
+    print("working", flush=True)
+    time.sleep(60)
+with sigterm_raises():
+    stage.get(work)
+"""
+
+
+def test_a_job_whose_lock_was_taken_over_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would write into the folder that the other one works in."""
+    monkeypatch.setenv("AUGRUN_LOCKS", "folder")
+    job = subprocess.Popen(
+        [sys.executable, "-c", LOSING, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert job.stdout is not None and job.stdout.readline() == "working\n"
+    (held,) = (tmp_path / "locks").glob("features-*.lock.held")
+    (owner,) = held.iterdir()
+    owner.unlink()
+    before = time.monotonic()
+    assert job.wait(30) == 143
+    assert time.monotonic() - before < 10
+    assert len(list((tmp_path / "features").glob("*.partial"))) == 1, "what it did is left to the other"
+
+
 def test_a_lock_is_given_back_as_often_as_it_was_taken(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path / "one.lock")
     with lock:

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -247,6 +249,30 @@ def test_a_killed_rank_ends_the_job_which_then_goes_on(tmp_path: Path) -> None:
     first, second = (read_weights(result.last)["layer.weight"] for result in (went_on, alone))
     assert torch.allclose(first, second, rtol=0, atol=CLOSE)
     assert not list((tmp_path / "killed").glob(".ranks*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
+def test_ranks_end_with_a_killed_job_also_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
+    """As in a shell script's `augrun … &`; else they would write beside the job that takes the work up."""
+    script = (
+        "import signal, sys; from pathlib import Path; from augrun import ranks; from tests import toy_jobs\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "ranks.spawn(toy_jobs.sleep, sys.argv[1], ranks=2, folder=Path(sys.argv[1]), title='toy', apart=True)"
+    )
+    job = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[1])
+    deadline = time.monotonic() + 60
+    while len(told := list(tmp_path.glob("rank-*"))) < 2:
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    pids = [path.name.removeprefix("rank-") for path in told]
+    job.kill()
+    job.wait()
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (tmp_path / ranks.PASSED).exists()
+    toy(tmp_path, Toy(), ONE)
+    assert not list(tmp_path.glob(f"{ranks.PASSED}*")), "what a killed job has passed to ranks is no result"
 
 
 def test_what_a_rank_says_is_what_the_job_says(tmp_path: Path) -> None:

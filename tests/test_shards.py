@@ -132,6 +132,21 @@ def test_a_part_that_fails_is_told_and_the_others_are_kept(tmp_path: Path) -> No
     shards.get(stage, 6, compute, join)  # done: nothing is asked for
 
 
+def test_a_part_whose_lock_was_taken_over_is_left_to_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUGRUN_LOCKS", "folder")
+    stage = stage_in(tmp_path)
+
+    def slow(folder: Path, part: int) -> None:
+        if part == 1:
+            (owner,) = (tmp_path / "locks" / f"features-{stage.fingerprint}.1.lock.held").iterdir()
+            owner.unlink()
+
+    with pytest.raises(AugrunError, match="another job has taken this lock over"):
+        shards.get(stage, 3, slow, lambda folder, parts: None, "tones: features")
+    done = sorted(path.parent.name for path in tmp_path.glob(f"features/*{PARTIAL}/**/{shards.DONE}"))
+    assert done == ["0000"]
+
+
 def test_one_part_is_a_stage_as_any_other(tmp_path: Path) -> None:
     def compute(folder: Path, part: int) -> None:
         build(folder, names(CLIPS), BANDS, one_by_one(matrix), key="k")

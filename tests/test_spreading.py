@@ -166,7 +166,7 @@ def test_a_row_whose_part_failed_fails_with_its_error(corpus: Path, tmp_path: Pa
     returns = spreading.launch(failing, rows, compose)  # type: ignore[arg-type]
     parts = ["sweep.part=[null,0]", "sweep.part=[null,1]", "sweep.part=[0,null]", "sweep.part=[1,null]"]
     assert failing.launched[:4] == [(4 + place, [part]) for place, part in enumerate(parts)]
-    assert failing.launched[4:] == [(0, ["sweep.spread=folds"]), (1, ["seed=3"])]
+    assert failing.launched[4:] == [(1, ["sweep.spread=folds"]), (2, ["seed=3"])], "numbers are those of the rows"
     assert [result.status == JobStatus.COMPLETED for result in returns] == [False, True, True, False]
     assert str(returns[0]._return_value) == "sweep.part=[null,1] broke"
     assert isinstance(returns[3]._return_value, AugrunError)

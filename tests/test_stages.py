@@ -173,6 +173,30 @@ def test_collect_keeps_what_conditions_lead_to(tmp_path):
     assert [entry.kind for entry in store.entries()] == []
 
 
+def test_collect_keeps_what_a_running_job_comes_back_to(tmp_path):
+    """Trials that took days are old before the last of them ends, and no finished condition leads to them yet."""
+    store = Store(tmp_path)
+    features = make(store, "features")
+    features.get(lambda folder: None)
+    first = make(store, "classifier", {"features": features.fingerprint})
+    first.get(lambda folder: None)
+    second, other = make(store, "classifier", x=2), make(store, "classifier", x=3)
+    other.get(lambda folder: None)
+    with store.needed(make(store, "condition"), [first, second]):
+        assert [entry.fingerprint for entry in store.collect()] == [other.fingerprint]
+        assert first.done and features.done
+    assert {entry.fingerprint for entry in store.collect()} == {first.fingerprint, features.fingerprint}
+    assert not list((tmp_path / "locks").glob("*.json"))
+
+
+def test_a_killed_job_s_list_keeps_nothing(tmp_path):
+    store = Store(tmp_path)
+    stage = make(store, "classifier")
+    stage.get(lambda folder: None)
+    (tmp_path / "locks" / "needed-abc-host-1.json").write_text(json.dumps([stage.fingerprint]))
+    assert [entry.fingerprint for entry in store.collect()] == [stage.fingerprint]
+
+
 def test_an_unwritable_store_is_named_with_the_mend(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AugrunError, match=r"cannot write .*file.*choose another AUGRUN_OUTPUT"):

@@ -240,6 +240,18 @@ def test_postgres_listens_to_its_owner_alone(reachable: Path) -> None:
     assert not sockets.exists()
 
 
+@pytest.mark.parametrize("left", ["another-machine:{pid}:1", "another-machine:{pid}:", "", "nonsense"])
+def test_a_process_of_another_machine_is_left_alone(tmp_path: Path, left: str) -> None:
+    """The output folder may come from a container, whose numbers name other processes here."""
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    (tmp_path / "pid").write_text(left.format(pid=other.pid))
+    tracking_server._stop_orphan(tmp_path / "pid")
+    assert not postgres._is_postgres(str(other.pid)) and not postgres._is_postgres("x")
+    assert other.poll() is None
+    other.communicate(b"\n")
+    assert other.returncode == 0
+
+
 def test_without_postgres_the_mend_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "DEBIAN", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -24,7 +24,7 @@ from augrun.evaluation.results import summarise_validation
 from augrun.stages import Store
 from augrun.tracking_off import Off
 from augrun.tuning_space import space_of
-from augrun.tuning_study import name_of
+from augrun.tuning_study import about_of, name_of
 from tests.test_leakage import write
 
 TUNE = ["-m", "hydra/sweeper=optuna", "dataset=feel", "generator=none", "policy=none", "representation=is10"]
@@ -204,8 +204,12 @@ def test_a_study_searches_one_space_and_one_process_is_at_it(
 ) -> None:
     assert tune(corpus, RATE, "hydra.sweeper.trials=1") == 0
     assert tune(corpus, RATE.replace("1e-2", "1e-1"), DROPOUT, "hydra.sweeper.trials=2") == 2
-    said = "hydra.sweeper.study=mine: it was begun with another range of classifier.dropout, classifier.rate; give"
+    said = "hydra.sweeper.study=mine: it was begun with another range of classifier.dropout, another range of"
     assert said in capsys.readouterr().err
+    assert tune(corpus, RATE, "hydra.sweeper.metric=war", "seed=5", "hydra.sweeper.trials=2") == 2
+    said = "it was begun with another choice of what is fixed, another metric; give the same, or another name"
+    assert said in capsys.readouterr().err
+    assert tune(corpus, RATE, "trainer=cpu", "hydra.sweeper.trials=1") == 0  # where it runs is no matter
     with locks.lock(output / "studies" / "mine.lock"):
         assert tune(corpus, RATE, "hydra.sweeper.trials=2") == 2
     assert "study mine is at work in another process; give hydra.sweeper.study=ANOTHER" in capsys.readouterr().err
@@ -216,8 +220,9 @@ def test_the_same_request_has_the_same_study() -> None:
         group: {"name": name} for group, name in (("dataset", "feel"), ("generator", "none"), ("classifier", "dnn"))
     }
 
-    def name(*words: str, metric: str = "uar") -> str:
-        return name_of(space_of(OverridesParser.create().parse_overrides([*words, RATE])), metric, config)
+    def name(*words: str, metric: str = "uar", corpus: str = "abc") -> str:
+        space = space_of(OverridesParser.create().parse_overrides([*words, RATE]))
+        return name_of(space, about_of(space, metric, {"dataset": corpus}), config)
 
     first = name("dataset=feel", "seed=3")
     assert first.startswith("feel-none-dnn-")
@@ -226,8 +231,9 @@ def test_the_same_request_has_the_same_study() -> None:
         name("dataset=feel"),
         name("dataset=feel", "seed=3", DROPOUT),
         name("dataset=feel", "seed=3", metric="war"),
+        name("dataset=feel", "seed=3", corpus="def"),  # the real one after its stand-in
     ]
-    assert len({first, *others}) == 4
+    assert len({first, *others}) == 5
 
 
 @pytest.mark.parametrize(

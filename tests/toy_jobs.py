@@ -63,3 +63,9 @@ def give_up(number: int, which: int) -> None:
     """Fails in one process of several."""
     if number == which:
         raise AugrunError("the cup is empty; fill it")
+
+
+def sleep(number: int, folder: str) -> None:
+    """A rank that says that it is there, and does nothing."""
+    Path(folder, f"rank-{os.getpid()}").touch()
+    time.sleep(120)

@@ -87,6 +87,8 @@ class Writer:
         self.unsynced += len(clips)
         if self.unsynced >= _SYNC_EVERY and (self.syncing is None or self.syncing.done()):
             self.unsynced = 0
+            if self.syncing is not None:
+                self.syncing.result()  # a full disk is told once, and then no more
             self.syncing = self.beside.submit(self._sync)  # the disk must not keep the computing waiting
 
     def _sync(self) -> None:

@@ -70,18 +70,22 @@ class ManyJobs(Launcher):
         self.settings = getattr(importlib.import_module(module), name)(**given)
         self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, numbers: Sequence[int] | None = None
+    ) -> Sequence[JobReturn]:
         """Runs all jobs.
 
         Args:
             job_overrides: what makes each one's configuration.
             initial_job_idx: the number of the first.
+            numbers: of all, where they do not follow one another.
 
         Returns:
             What became of each, in their order.
         """
         setup_globals()
-        tasks = [self._task(list(words), initial_job_idx + place) for place, words in enumerate(job_overrides)]
+        numbers = numbers or range(initial_job_idx, initial_job_idx + len(job_overrides))
+        tasks = [self._task(list(words), number) for words, number in zip(job_overrides, numbers, strict=True)]
         if not tasks:
             return []
         with Console(tasks) as console, sigterm_raises():

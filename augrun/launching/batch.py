@@ -76,13 +76,14 @@ class SubmititLauncher(ManyJobs):
         return self.jobs(tasks[0].config)
 
     def run(self, tasks: Sequence[Task]) -> Generator[Result, None, None]:
-        executor = self.executor(tasks[0].config, tasks[0].folder.parent / FOLDER / "%j")
         waiting, running = list(tasks), list[tuple[Task, "submitit.Job[bytes]"]]()
         places = self.at_once(tasks)
         try:
             while waiting or running:
                 new, waiting = waiting[: places - len(running)], waiting[places - len(running) :]
-                running += zip(new, self._submitted(executor, new), strict=True)
+                for alike in self._alike(new):  # rows may want more devices than others
+                    executor = self.executor(alike[0].config, alike[0].folder.parent / FOLDER / "%j")
+                    running += zip(alike, self._submitted(executor, alike), strict=True)
                 ended = [(task, job) for task, job in running if job.done()]
                 running = [(task, job) for task, job in running if (task, job) not in ended]
                 for task, job in ended:
@@ -93,9 +94,14 @@ class SubmititLauncher(ManyJobs):
             for _, job in running:
                 job.cancel(check=False)
 
+    def _alike(self, tasks: Sequence[Task]) -> list[list[Task]]:
+        """Jobs that are submitted with the same parameters, together."""
+        found: dict[str, list[Task]] = {}
+        for task in tasks:
+            found.setdefault(repr(self.parameters(task.config)), []).append(task)
+        return list(found.values())
+
     def _submitted(self, executor: submitit.AutoExecutor, tasks: Sequence[Task]) -> Sequence[submitit.Job[bytes]]:
-        if not tasks:
-            return []
         try:
             with executor.batch():  # one array, where the cluster has arrays
                 jobs = [executor.submit(Work(), packed(task)) for task in tasks]

@@ -68,15 +68,15 @@ class RayLauncher(ManyJobs):
         import ray
 
         self._connect()
-        options = self.resources(tasks[0].config, ray.cluster_resources())
-        work: Any = ray.remote(carry_out).options(max_retries=0, **options)
+        there, work = ray.cluster_resources(), ray.remote(carry_out)
         limit = self.jobs(tasks[0].config) if self.settings.jobs or self.settings.address is None else len(tasks)
         waiting, running = list(tasks), dict[Any, Task]()
         try:
             while waiting or running:
                 while waiting and len(running) < limit:
                     task = waiting.pop(0)
-                    running[work.remote(packed(task))] = task
+                    wanted: Any = work.options(max_retries=0, **self.resources(task.config, there))
+                    running[wanted.remote(packed(task))] = task
                 ended, _ = ray.wait(list(running), num_returns=1)
                 for reference in ended:
                     yield _result(running.pop(reference), reference)

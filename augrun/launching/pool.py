@@ -6,11 +6,9 @@ process dies it is known whose it was, and no other job is touched.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import signal
-import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
@@ -18,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from augrun.launching.base import ManyJobs, packed, unpacked
 from augrun.launching.work import THREADS, Result, Task, carry_out
+from augrun.orphans import end_with
 
 if TYPE_CHECKING:
     from joblib.externals.loky import ProcessPoolExecutor
-
-#: Of prctl(2): the signal that a process gets when its parent ends.
-PR_SET_PDEATHSIG = 1
 
 #: How long jobs have to end after they are told to, seconds.
 GRACE_S = 5.0
@@ -47,8 +43,12 @@ class JoblibLauncher(ManyJobs):
             while waiting or running:
                 while waiting and len(running) < places:
                     place = self._idle.pop() if self._idle else _place(waiting[0])
-                    task = waiting.pop(0)
-                    running[place.submit(carry_out, packed(task))] = task, place
+                    try:
+                        future = place.submit(carry_out, packed(waiting[0]))
+                    except BrokenExecutor:  # its process died while it had nothing to do
+                        place.shutdown(wait=True, kill_workers=True)
+                        continue
+                    running[future] = waiting.pop(0), place
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     task, place = running.pop(future)
                     result = _result(task, future)
@@ -74,16 +74,12 @@ def _place(task: Task) -> ProcessPoolExecutor:
 
     threads = {name: str(task.threads) for name in THREADS} if task.threads else {}
     return ProcessPoolExecutor(
-        max_workers=1, context=get_context("loky"), env=threads, initializer=_end_with, initargs=(os.getpid(),)
+        max_workers=1,
+        context=get_context("loky"),
+        env=threads,
+        initializer=end_with,
+        initargs=(os.getpid(), signal.SIGTERM),
     )
-
-
-def _end_with(parent: int) -> None:
-    """Lets the process end with the one that started it, where that is killed (on Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it was killed before that
-            os._exit(1)
 
 
 def _result(task: Task, future: Future[bytes]) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augrun.errors import AugrunError
+from augrun.features import writing
 from augrun.features.cache import Features, build, one_by_one
 
 BANDS = 3
@@ -265,3 +267,24 @@ def test_opening_needs_no_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'pandas', 'rich', 'soundfile'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
+
+
+def test_a_disk_that_was_full_for_a_moment_ends_the_extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file server tells once, when a file is synchronised, that what was written is lost."""
+    real, calls = os.fsync, iter([OSError(errno.EDQUOT, "Disk quota exceeded")])
+
+    def fsync(file: int) -> None:
+        for error in calls:
+            raise error
+        real(file)
+
+    monkeypatch.setattr(writing, "_SYNC_EVERY", 5)
+    monkeypatch.setattr(writing.os, "fsync", fsync)
+
+    def slow(clip: int) -> np.ndarray:
+        time.sleep(0.01)
+        return matrix(clip)
+
+    with pytest.raises(OSError, match="Disk quota exceeded"):
+        build(tmp_path / "f", names(40), BANDS, one_by_one(slow), key="k")
+    assert not (tmp_path / "f" / writing.MARKER).exists()
