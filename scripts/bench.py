@@ -53,10 +53,10 @@ class Benchmark:
 ALL = (
     Benchmark("startup", "Start-up", "bench_startup.py"),
     Benchmark(
-        "features", "Corpora and log-mel", "bench_features.py", ("--seconds", "240", "--tracks", "6000", "--turns", "5")
+        "features", "Corpora and log-mel", "bench_features.py", ("--seconds", "240", "--tracks", "3000", "--turns", "5")
     ),
     Benchmark("memory", "Memory of extraction", "bench_feature_memory.py", ("--clips", "500", "4000")),
-    Benchmark("large", "Large corpora", "bench_large_corpus.py", ("--rows", "18000")),
+    Benchmark("large", "Large corpora", "bench_large_corpus.py", ("--rows", "18000", "--chunks", "800")),
     Benchmark(
         "augment",
         "Augmentations",
@@ -66,7 +66,7 @@ ALL = (
     ),
     Benchmark("ddsp", "DDSP", "bench_ddsp.py", ("--turns", "5", "--batch", "2")),
     Benchmark("samplernn", "SampleRNN", "bench_samplernn.py", ("--batches", "64", "--samples", "128", "--turns", "5")),
-    Benchmark("gans", "Networks for functionals", "bench_feature_gans.py", ("--turns", "5", "--steps", "12")),
+    Benchmark("gans", "Networks for functionals", "bench_feature_gans.py", ("--turns", "5", "--steps", "20")),
     Benchmark("training", "Training loop", "bench_training.py", ("--turns", "5", "--steps", "12")),
     Benchmark("bootstrap", "Significance", "bench_bootstrap.py", ("--resamples", "400", "--turns", "5")),
     Benchmark("sweep", "Sweeps", "bench_sweep.py", limit_s=900.0),

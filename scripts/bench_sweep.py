@@ -25,7 +25,7 @@ from bench_startup import call
 from benching import Row
 
 GENERATORS = ("none", "copy", "ddsp")
-ADDED = ("noise",)
+ADDED = ("samplernn",)
 #: Fourteen jobs, seven generators on two corpora, each of the least training.
 MANY = (
     *("dataset=iemocap,msp_improv", "generator=none,copy,noise,shuffled,signal,signal_background,signal_stretch_pitch"),
