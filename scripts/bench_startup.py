@@ -1,9 +1,8 @@
-"""How long the command line takes before it works: beside importing Hydra, and torch, in a fresh interpreter.
+"""How long the command line takes before it works: beside importing Hydra, in a fresh interpreter.
 
-    python scripts/bench_startup.py [--turns 5] [--output DIR]
+    python scripts/bench_startup.py [--turns 5]
 
-`augrun --help`, `augrun --cfg job`, and a command that is finished already, which finds every stage done; the condition
-for it (copies on the stand-in, one trial of the least training) is run first where --output has none. All take turns.
+`augrun --help` and `augrun --cfg job`; all take turns. What a finished command takes is in bench_sweep.py.
 """
 
 from __future__ import annotations
@@ -19,11 +18,6 @@ from pathlib import Path
 import benching
 from benching import Row
 
-#: The least that a condition can be.
-LEAST = (
-    *("generator=copy", "dataset=iemocap", "representation=is10", "classifier=svm", "protocol=holdout"),
-    *("trials.count=1", "trainer=cpu", "significance.resamples=0"),
-)
 HELP_S, COMPOSE_S = 0.5, 1.0
 
 
@@ -31,35 +25,26 @@ def main() -> None:
     """Takes turns and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=benching.TURNS)
-    parser.add_argument("--output", type=Path, help="an output root to keep; else one that is removed")
     benching.options(parser)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        benching.leave(measured(given.output or Path(scratch), given.turns), given.json)
+        benching.leave(measured(Path(scratch), given.turns), given.json)
 
 
 def measured(output: Path, turns: int) -> list[Row]:
     """The rows."""
     augrun = [sys.executable, "-m", "augrun"]
-    call(output, [*augrun, *LEAST])
     works = {
         "help": [*augrun, "--help"],
         "compose": [*augrun, "--cfg", "job"],
-        "repeat": [*augrun, *LEAST],
         "hydra": [sys.executable, "-c", "import hydra"],
-        "torch": [sys.executable, "-c", "import torch"],
     }
     found = benching.turns({name: timed(output, command) for name, command in works.items()}, turns)
     against = "python -c 'import hydra'"
-    rows = [
+    return [
         benching.row("augrun --help", found["help"], target=HELP_S),
         benching.row("augrun --cfg job", found["compose"], target=COMPOSE_S),
         benching.row("augrun --cfg job", found["compose"], found["hydra"], against, how=benching.COST),
-    ]
-    against = "python -c 'import torch'"
-    return [
-        *rows,
-        benching.row("a finished command again", found["repeat"], found["torch"], against, how=benching.COST),
     ]
 
 
