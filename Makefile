@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TINY_JUKEBOX := $(or $(AUGRUN_OUTPUT),outputs)/tiny-jukebox
 SHELL := /bin/bash
-# What takes longest begins first, so that two processes end at about the same time.
-LONG_FILES := $(addprefix tests/test_,together.py experiment.py tuning.py bad_input.py leakage.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check tables bench env-augment env-ddsp tracking-server clean
@@ -25,11 +23,10 @@ demo: $(STAMP) ## the main job on a rendered stand-in corpus: baseline, DDSP, au
 	$(BIN)/augrun
 
 test: $(STAMP) ## the tests, without those marked slow
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(LONG_FILES) tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-slow: $(STAMP) ## the tests marked slow
-	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --no-loadscope-reorder tests/test_published.py \
-		tests/generators tests/evaluation tests/test_experiment.py tests
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --no-loadscope-reorder tests
 
 check: $(STAMP) ## ruff and the type checker
 	$(BIN)/ruff check augrun hydra_plugins scripts tests

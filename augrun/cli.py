@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import gc
 import os
 import sys
@@ -57,6 +58,9 @@ def main(argv: list[str] | None = None) -> None:
     """The console script `augrun`; exits with 0 (done), 1 (a job failed) or 2 (the request was wrong)."""
     # At its end Python looks through all objects for cycles, of which torch alone brings a million: two seconds.
     atexit.register(gc.freeze)
+    # A crash in a library's machine code would end a job without a word, here or in the processes it starts.
+    if os.environ.setdefault("PYTHONFAULTHANDLER", "1") and sys.stderr is not None and not faulthandler.is_enabled():
+        faulthandler.enable()
     arguments = list(sys.argv[1:] if argv is None else argv)
     sys.exit(run(arguments))
 

@@ -12,7 +12,20 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: What takes longest begins first, so that two processes end at about the same time.
+LONG = [
+    "test_together.py",
+    "test_experiment.py",
+    "test_tuning.py",
+    "test_bad_input.py",
+    "test_leakage.py",
+]
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that are named above first; the order of pytest's arguments does not last where one holds another."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")

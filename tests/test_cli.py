@@ -236,3 +236,19 @@ def test_an_installed_wheel_finds_its_configuration(tmp_path):
     assert shown.returncode == 0, shown.stderr
     assert yaml.safe_load(shown.stdout)["generator"]["name"] == "ddsp"
     assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(("given", "told"), [({}, True), ({"PYTHONFAULTHANDLER": ""}, False)])
+def test_a_crash_in_machine_code_says_where_it_was(given: dict[str, str], told: bool) -> None:
+    """Also in a process that a job starts; PYTHONFAULTHANDLER, set to nothing, is Python's way to ask for silence."""
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    code = (
+        "import subprocess, sys; from augrun import cli\n"
+        f"cli.run = lambda _: subprocess.run([sys.executable, '-c', {crash!r}]) and exec({crash!r})\n"
+        "cli.main([])"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"}
+    result = subprocess.run([sys.executable, "-c", code], env=clean | given, capture_output=True, text=True)
+    assert result.returncode == -11
+    assert result.stderr.count("Fatal Python error: Segmentation fault") == (2 if told else 0)
+    assert result.stderr.count("most recent call first") == (2 if told else 0)

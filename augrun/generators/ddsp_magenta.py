@@ -4,7 +4,7 @@ Engel et al., "DDSP: Differentiable Digital Signal Processing", ICLR 2020; Godwi
 reconstructions at 16 kHz. It stands beside `generator=ddsp`, augrun's own, which needs no second environment.
 
 The package trains its `ae.gin` on windows of the fold's train part. The fundamental is what `generator=ddsp` uses,
-librosa's YIN: the package's CREPE needs weights that have to be fetched. The package selects on nothing, so the weights
+YIN's: the package's CREPE needs weights that have to be fetched. The package selects on nothing, so the weights
 are those of the last step, and the validation part is not looked at.
 """
 
