@@ -122,7 +122,7 @@ def test_circumstances_are_what_is_installed_and_where_it_runs() -> None:
 
     found = circumstances.versions()
     assert found["torch"] == torch.__version__.partition("+")[0] or found["torch"] == torch.__version__
-    assert {"python", "numpy", "torchaudio", "pytorch-lightning", "scikit-learn", "librosa"} <= found.keys()
+    assert {"python", "numpy", "torchaudio", "pytorch-lightning", "scikit-learn", "soundfile"} <= found.keys()
     device = circumstances.device(Hardware(accelerator="cpu", precision="bf16-mixed"))
     assert device["accelerator"] == "cpu" and device["name"] and device["precision"] == "bf16-mixed"
 

@@ -2,8 +2,8 @@
 
 Loudness and MFCCs follow the package `ddsp` 3.7.0 (Engel et al., ICLR 2020), whose numbers the tests hold them against.
 The fundamental is YIN's (de Cheveigné & Kawahara 2002) in place of CREPE's, which needs weights to be fetched. In nine
-recordings of instruments and voices it agrees with librosa's pYIN within 50 cents on 98.6 to 100 % of the voiced frames,
-at less than a hundredth of its cost; `torchaudio.functional.detect_pitch_frequency` does so on 20 to 78 %.
+recordings of instruments and voices it is within 50 cents of librosa's pYIN on 98.6 to 100 % of the voiced frames, at
+less than a hundredth of its cost; `torchaudio.functional.detect_pitch_frequency` is on 20 to 78 %.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_tones_are_found_as_closely_as_their_periods_are_sampled(hertz: float, c
 
 
 def test_dips_and_vertices_are_librosa_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one and the same difference function, so that its last bits and lag 1 (the module says what) tell nothing."""
+    """With one and the same difference function: its last bits, and lag 1 (the module says what), tell nothing."""
 
     def ours(frames: np.ndarray, shortest: int, longest: int) -> np.ndarray:
         return module._normalised_difference(frames.T, longest)[:, shortest - 1 :].T
