@@ -33,13 +33,13 @@ class Rows:
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """As Hydra's; a copy for each who asks, as launchers write into it."""
+        from omegaconf import OmegaConf
+
         row = tuple(sweep_overrides)
         if row not in self._kept:
             if len(self._kept) == MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[row] = self._loader.load_sweep_config(master_config, sweep_overrides)
-        from omegaconf import OmegaConf
-
         config = deepcopy(self._kept[row])
         OmegaConf.copy_cache(from_config=master_config, to_config=config)  # `now` may have been asked for since
         return config

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from augrun import judging, turns
+from augrun import collecting, judging, turns
 from augrun.cell import Cell
 from augrun.corpora.corpus import RECORDED, Corpus
 from augrun.errors import AugrunError, RequestError
@@ -31,7 +31,7 @@ class Condition(Seeing):
         """Within it `augrun store gc` leaves its stages alone, however long ago they were done."""
         if self.stage.done:
             return nullcontext()
-        return self.store.needed(self.stage, [stage for cell in self.cells for stage in cell.stages])
+        return collecting.needed(self.store, self.stage, [stage for cell in self.cells for stage in cell.stages])
 
     def check_components(self, *groups: str) -> None:
         """Lets each component that has work to do look for what it needs (weights, programs) first.

@@ -252,7 +252,8 @@ def compare(
         rows: a name and a condition's folder each; the first row without a generator is the reference.
         of: the condition whose run gets the comparison; None makes a run of its own, as a sweep does.
         table: the published table that the rows are of.
-        page: whether to write a page that shows all of it.
+        page: whether to write a page that shows all of it; a row of a sweep leaves it to the sweep, and is not shown
+            again when the sweep is repeated.
         recorder: of the run, which remembers what it could not send.
     """
     from augrun.reports import comparison
@@ -268,14 +269,18 @@ def compare(
     def write(folder: Path) -> None:
         comparison.write(folder, name, rows, table, judged, page=page)
 
+    shown = page or not stage.done
     folder = stage.get(write, "comparing")
     recorder = recorder or open_recorder(config)
     if of is not None:
         recorder.add_comparison(of, folder)
     else:
         recorder.comparison(name, stage.fingerprint, folder)
-    print((folder / comparison.CONSOLE).read_text(encoding="utf-8"))
-    print(recorder.closing_line())
+    if shown:
+        print((folder / comparison.CONSOLE).read_text(encoding="utf-8"))
+        print(recorder.closing_line())
+    elif recorder.problem:
+        log.warning(recorder.closing_line())
     return folder
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from augrun import slots
+from augrun import gpus
 from augrun.errors import AugrunError, RequestError
 from augrun.job import Hardware
 from augrun.orphans import end_with
@@ -180,8 +180,8 @@ def _begin(number: int, passed: str, ranks: int, port: int, threads: int, level:
     end_with(parent, signal.SIGKILL)  # else it would go on beside the one that takes its work up
     if port:
         _to_meet(number, ranks, port)
-    elif names := slots.visible():  # torch is not asked: CUDA would start, and see all of them from then on
-        os.environ[slots.VISIBLE] = names[number % len(names)]
+    elif names := gpus.visible():  # torch is not asked: CUDA would start, and see all of them from then on
+        os.environ[gpus.VISIBLE] = names[number % len(names)]
     torch.set_num_threads(threads)
     if not number:
         from augrun.console import set_up_logging

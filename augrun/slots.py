@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,12 +20,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from augrun import gpus
 from augrun.errors import RequestError
+from augrun.gpus import VISIBLE
 from augrun.job import Hardware
 
 log = logging.getLogger(__name__)
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 #: `as_is`: take no GPU but leave `CUDA_VISIBLE_DEVICES` alone, as where jobs are to share one.
 SETTING = "AUGRUN_GPUS"
@@ -39,25 +37,6 @@ LOOK_S = 0.5
 def folder() -> Path:
     """Where the locks are: on this machine, each user's own."""
     return Path(tempfile.gettempdir()) / f"augrun-gpus-{os.getuid()}"
-
-
-def visible() -> list[str]:
-    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them; found without starting CUDA."""
-    given = os.environ.get(VISIBLE)
-    if given is not None:
-        names = [name.strip() for name in given.split(",")]
-        return names[: names.index("-1")] if "-1" in names else [name for name in names if name]
-    if not shutil.which("nvidia-smi"):
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    names = []
-    for line in listed.splitlines():
-        if line.startswith("GPU "):
-            names.append(str(sum(not name.startswith("MIG") for name in names)))
-        elif part := re.search(r"\(UUID: (MIG-[^)]+)\)", line):  # a slice of the GPU above
-            names.append(part[1])
-    slices = [name for name in names if name.startswith("MIG")]
-    return slices or names
 
 
 class Slots:
@@ -80,7 +59,7 @@ class Slots:
         """
         if self.taken or hardware.accelerator not in ("auto", "gpu", "cuda") or os.environ.get(SETTING) == "as_is":
             return
-        names = visible()
+        names = gpus.visible()
         wanted = len(names) if hardware.devices == "auto" else hardware.devices
         if not names or (_scope() and wanted == len(names)):
             return  # the trainer says what is wrong where it wants a GPU; Slurm gave these to this job alone

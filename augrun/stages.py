@@ -15,8 +15,7 @@ import os
 import platform
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,7 +36,6 @@ MANIFEST = "stage.json"
 PARTIAL = ".partial"
 RESULTS = ("condition", "comparison")  # what people want to keep; everything else serves these
 JOURNAL = "computed.jsonl"  # a line for every computation there ever was: two of one stage would show
-NEEDED = "needed"  # a list in the folder of locks: what a job that runs will come back to
 LENGTH = 20  # hexadecimal digits of a fingerprint: 80 bits
 
 
@@ -234,7 +232,8 @@ class Store:
         with suppress(OSError), open(self.root / JOURNAL, "ab", buffering=0) as file:
             file.write(line.encode())
 
-    def _lock(self, kind: str, fingerprint: str, part: int | None = None) -> Lock:
+    def new_lock(self, kind: str, fingerprint: str, part: int | None = None) -> Lock:
+        """The lock of a name, not taken yet."""
         of_part = "" if part is None else f".{part}"
         path = self.root / "locks" / f"{kind}-{fingerprint}{of_part}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +245,7 @@ class Store:
     def claim(self, stage: Stage, part: int | None = None) -> Lock | None:
         """The lock of a stage or of a part of it (`augrun.shards`), already taken; None where another job holds it."""
         with self.writing():
-            lock = self._lock(stage.kind, stage.fingerprint, part)
+            lock = self.new_lock(stage.kind, stage.fingerprint, part)
             try:
                 lock.acquire(timeout=0.1)  # longer than another job takes to see whether it is held
             except Timeout:
@@ -260,39 +259,12 @@ class Store:
         if lock is None:
             log.info("%s: another job is at it, waiting", title or stage.kind)
             with self.writing():
-                lock = self._lock(stage.kind, stage.fingerprint)
+                lock = self.new_lock(stage.kind, stage.fingerprint)
                 lock.acquire()
         try:
             yield lock
         finally:
             lock.release()
-
-    @contextmanager
-    def needed(self, by: Stage, stages: Iterable[Stage]) -> Iterator[None]:
-        """Keeps stages from `collect` within it: a job comes back to them, and no finished condition leads there yet.
-
-        Args:
-            by: the condition.
-            stages: what it is made of, done or not.
-        """
-        name = f"{by.fingerprint}-{platform.node()}-{os.getpid()}"
-        with self.writing():
-            lock = self._lock(NEEDED, name)
-            lock.acquire()
-        listed = self.root / "locks" / f"{NEEDED}-{name}.json"
-        try:
-            write_text(listed, json.dumps([stage.fingerprint for stage in stages]))
-            yield
-        finally:
-            listed.unlink(missing_ok=True)
-            lock.release()
-
-    def _needed(self) -> Iterator[str]:
-        """Fingerprints that jobs which run come back to."""
-        for listed in sorted((self.root / "locks").glob(f"{NEEDED}-*.json")):
-            if self.held(NEEDED, listed.stem.removeprefix(f"{NEEDED}-")):
-                with suppress(OSError, ValueError):
-                    yield from json.loads(listed.read_text(encoding="utf-8"))
 
     def held(self, kind: str, fingerprint: str) -> bool:
         """Whether a job holds the lock of a stage, or of a part of it, right now."""
@@ -312,36 +284,6 @@ class Store:
             for folder in sorted(kind.iterdir(), key=lambda path: path.stat().st_mtime):
                 if folder.name.endswith(PARTIAL) or (folder / MANIFEST).is_file():
                     yield Entry(self, kind.name, folder)
-
-    def collect(self, keep_days: float | None = None, dry_run: bool = False, spare_hours: float = 0.0) -> list[Entry]:
-        """Removes what no condition or comparison leads to, nor a job that runs, and unfinished work that no job holds.
-
-        Args:
-            keep_days: also drop conditions and comparisons not used for this many days.
-            dry_run: only say what would go.
-            spare_hours: leave alone what was used this recently: a job that still runs has stages that no finished
-                condition leads to yet.
-
-        Returns:
-            The removed entries.
-        """
-        entries = list(self.entries())
-        by_name = {entry.fingerprint: entry for entry in entries if not entry.partial}
-        limit = None if keep_days is None else time.time() - keep_days * 86400
-        waiting = [e for e in by_name.values() if e.kind in RESULTS and (limit is None or e.used >= limit)]
-        waiting += [by_name[one] for one in self._needed() if one in by_name]
-        kept: set[str] = set()
-        while waiting:
-            entry = waiting.pop()
-            if entry.fingerprint not in kept:
-                kept.add(entry.fingerprint)
-                waiting.extend(by_name[i] for i in entry.inputs if i in by_name)
-        young = time.time() - spare_hours * 3600
-        gone = [e for e in entries if (e.partial or e.fingerprint not in kept) and e.used <= young and not e.held]
-        if not dry_run:
-            for entry in gone:
-                entry.remove()
-        return gone
 
 
 def _leave() -> None:

@@ -266,8 +266,10 @@ def _list(store: Any, kind: str | None) -> int:
 
 
 def _collect(store: Any, keep_days: float | None, dry_run: bool, spare_hours: float) -> int:
+    from augrun import collecting
+
     sizes = {entry.folder: entry.bytes for entry in store.entries()}
-    gone = store.collect(keep_days, dry_run, spare_hours)
+    gone = collecting.collect(store, keep_days, dry_run, spare_hours)
     done = "would remove" if dry_run else "removed"
     for entry in gone:
         print(f"{done} {entry.kind}/{entry.folder.name} ({human(sizes[entry.folder])})")

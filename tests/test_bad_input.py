@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from tests.test_experiment import SMALL, augrun, results, runs
+from tests.here import here
+from tests.test_experiment import SMALL, results, runs
 
 RATE = 16000
 LABELS = ("angry", "happy", "neutral", "sad")
@@ -36,8 +37,7 @@ def speech(tmp_path: Path) -> Path:
 
 def feel(root: Path, output: Path, *arguments: str):
     small = [argument for argument in SMALL if not argument.startswith(("generator.", "trials.", "dataset."))]
-    return augrun(
-        output,
+    return here(
         "generator=none",
         "dataset=feel",
         f"dataset.root={root}",
@@ -47,6 +47,8 @@ def feel(root: Path, output: Path, *arguments: str):
         "protocol.limit=1",
         *small,
         *arguments,
+        cwd=output.parent,
+        AUGRUN_OUTPUT=str(output),
     )
 
 
@@ -165,7 +167,7 @@ def test_a_jamendo_tsv_without_a_column_is_named(tmp_path):
     standin.render("jamendo", root, train=14, validation=14, test=14, seconds=[1.0, 1.2])
     tsv = next(root.rglob("autotagging_moodtheme-train.tsv"))
     tsv.write_text(tsv.read_text().replace("DURATION", "LENGTH"))
-    result = augrun(tmp_path / "outputs", f"dataset.root={root}", "scale=demo")
+    result = here(f"dataset.root={root}", "scale=demo", cwd=tmp_path, AUGRUN_OUTPUT=str(tmp_path / "outputs"))
     assert result.returncode == 1
     assert "autotagging_moodtheme-train.tsv" in result.stderr
     assert "DURATION" in result.stderr

@@ -15,6 +15,7 @@ import yaml
 from augrun import cli, schema
 from augrun.code import describe
 from augrun.errors import RequestError
+from tests.here import here
 
 ROOT = Path(__file__).resolve().parent.parent
 CHOICES = sorted(path for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name != "experiment")
@@ -135,7 +136,7 @@ def test_every_choice_composes_and_fits_its_class(path, scale):
     ],
 )
 def test_a_wrong_request_is_answered_in_a_line_with_exit_code_2(arguments, message, tmp_path):
-    result = augrun(*arguments, cwd=tmp_path)
+    result = here(*arguments, cwd=tmp_path)
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.returncode == 2

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augrun import shards
+from augrun.collecting import collect
 from augrun.errors import AugrunError
 from augrun.features.cache import Features, build, join, one_by_one
 from augrun.stages import PARTIAL, Stage, Store
@@ -164,9 +165,9 @@ def test_parts_at_work_are_not_collected(tmp_path: Path) -> None:
     (partial / shards.PARTS / "0003").mkdir(parents=True)
     lock = stage.store.claim(stage, 3)
     assert lock is not None and stage.store.claim(stage, 3) is None
-    assert stage.store.collect() == []
+    assert collect(stage.store) == []
     lock.release()
-    assert [entry.folder for entry in stage.store.collect()] == [partial]
+    assert [entry.folder for entry in collect(stage.store)] == [partial]
 
 
 @given(st.lists(st.floats(0.01, 900) | st.just(float("nan")), min_size=0, max_size=200), st.floats(20, 4000))

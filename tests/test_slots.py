@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from augrun import slots
+from augrun import gpus, slots
 from augrun.errors import RequestError
 from augrun.job import Hardware
 
@@ -22,10 +22,10 @@ GPU = Hardware(accelerator="gpu")
 JOB = """
 import sys, time
 from pathlib import Path
-from augrun import slots
+from augrun import gpus, slots
 from augrun.job import Hardware
 slots.folder = lambda: Path(sys.argv[1])
-slots.visible = lambda: sys.argv[2].split(",")
+gpus.visible = lambda: sys.argv[2].split(",")
 with slots.job():
     slots.need(Hardware(accelerator="gpu", devices=int(sys.argv[3])))
     import os
@@ -39,12 +39,12 @@ with slots.job():
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of this test's own, and no scheduler."""
     monkeypatch.setattr(slots, "folder", lambda: tmp_path)
-    for name in (slots.VISIBLE, slots.SETTING, "SLURM_JOB_ID"):
+    for name in (gpus.VISIBLE, slots.SETTING, "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
 
 
 def start(folder: Path, names: str, devices: int, seconds: float) -> subprocess.Popen[str]:
-    clean = {name: value for name, value in os.environ.items() if name != slots.VISIBLE}
+    clean = {name: value for name, value in os.environ.items() if name != gpus.VISIBLE}
     arguments = [sys.executable, "-c", JOB, str(folder), names, str(devices), str(seconds)]
     return subprocess.Popen(arguments, env=clean, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -70,46 +70,46 @@ def test_a_job_of_two_waits_until_both_are_free_and_a_killed_one_frees_its_own(
     other = start(tmp_path, "1", 1, 60)
     assert other.stdout is not None and other.stdout.readline().split()[1] == "1"
     began = time.time()
-    os.environ[slots.VISIBLE] = "0,1"  # of the person's
+    os.environ[gpus.VISIBLE] = "0,1"  # of the person's
     timer = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(1); os.kill({other.pid}, 9)"])
     with caplog.at_level("INFO", logger="augrun"), slots.job():
         slots.need(Hardware(accelerator="auto", devices=2))
         assert time.time() - began > 0.9
-        assert os.environ[slots.VISIBLE] == "0,1"
+        assert os.environ[gpus.VISIBLE] == "0,1"
         slots.need(GPU)  # a second need is met by what is there
-        assert os.environ[slots.VISIBLE] == "0,1"
+        assert os.environ[gpus.VISIBLE] == "0,1"
     assert "no GPU is free for this job (2 here, 2 wanted), waiting" in caplog.text
     assert timer.wait() == 0 and other.wait() == -signal.SIGKILL
     with slots.job():
         slots.need(GPU)
-        assert os.environ[slots.VISIBLE] == "0"
-    assert os.environ.pop(slots.VISIBLE) == "0,1"
+        assert os.environ[gpus.VISIBLE] == "0"
+    assert os.environ.pop(gpus.VISIBLE) == "0,1"
 
 
 def test_what_needs_no_gpu_or_has_been_given_one_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "visible", lambda: ["0", "1"])
     with slots.job():
         slots.need(Hardware(accelerator="cpu", devices=2))
-        assert slots.VISIBLE not in os.environ
+        assert gpus.VISIBLE not in os.environ
     slots.need(GPU)  # outside of a job
-    assert slots.VISIBLE not in os.environ
+    assert gpus.VISIBLE not in os.environ
     with slots.job():
         slots.need(Hardware(accelerator="auto", devices="auto"))
-        assert os.environ[slots.VISIBLE] == "0,1"
+        assert os.environ[gpus.VISIBLE] == "0,1"
     for lock in tmp_path.iterdir():
         lock.unlink()
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with slots.job():
         slots.need(Hardware(accelerator="gpu", devices=2))  # Slurm's two are this job's
-        assert slots.VISIBLE not in os.environ
+        assert gpus.VISIBLE not in os.environ
     with slots.job():
         slots.need(GPU)  # one of the two that Slurm gave to several
-        assert os.environ[slots.VISIBLE] == "0"
+        assert os.environ[gpus.VISIBLE] == "0"
     assert [path.name for path in tmp_path.iterdir()] == ["slurm-7-0.lock"]
     monkeypatch.setenv(slots.SETTING, "as_is")
     with slots.job():
         slots.need(GPU)
-        assert slots.VISIBLE not in os.environ
+        assert gpus.VISIBLE not in os.environ
     monkeypatch.delenv(slots.SETTING)
     with slots.job(), pytest.raises(RequestError, match=r"trainer\.devices=3, but of GPUs there are 2"):
         slots.need(Hardware(accelerator="gpu", devices=3))
@@ -118,13 +118,13 @@ def test_what_needs_no_gpu_or_has_been_given_one_takes_none(tmp_path: Path, monk
 def test_gpus_are_named_as_cuda_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert slots.visible() == []
+    assert gpus.visible() == []
     listed = ["GPU 0: A100 (UUID: GPU-1)", "GPU 1: A100 (UUID: GPU-2)"]
     program.write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in listed))
     program.chmod(0o755)
-    assert slots.visible() == ["0", "1"]
+    assert gpus.visible() == ["0", "1"]
     program.write_text(program.read_text() + "\necho '  MIG 3g.20gb Device 0: (UUID: MIG-a)'\n")
-    assert slots.visible() == ["MIG-a"]
+    assert gpus.visible() == ["MIG-a"]
     for given, names in (("", []), ("3,5", ["3", "5"]), ("1,-1,2", ["1"]), ("GPU-2", ["GPU-2"])):
-        monkeypatch.setenv(slots.VISIBLE, given)
-        assert slots.visible() == names
+        monkeypatch.setenv(gpus.VISIBLE, given)
+        assert gpus.visible() == names

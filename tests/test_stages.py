@@ -17,6 +17,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augrun.collecting import collect, needed
 from augrun.errors import AugrunError
 from augrun.stages import PARTIAL, Store, fingerprint
 
@@ -129,7 +130,7 @@ def test_a_killed_process_frees_the_lock_and_leaves_only_a_partial_folder(tmp_pa
     entry = next(Store(tmp_path).entries())
     assert entry.partial
     assert entry.held
-    assert Store(tmp_path).collect() == []  # work in progress is not collected
+    assert collect(Store(tmp_path)) == []  # work in progress is not collected
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not stage.done
@@ -154,10 +155,10 @@ def test_collect_keeps_what_conditions_lead_to(tmp_path):
     with pytest.raises(RuntimeError):
         make(store, "generator", x=2).get(lambda folder: (_ for _ in ()).throw(RuntimeError("stop")))
 
-    would = store.collect(dry_run=True)
+    would = collect(store, dry_run=True)
     assert {entry.kind for entry in would} == {"samples", "generator"}
     assert orphan.done
-    store.collect()
+    collect(store)
     assert features.done
     assert beside.done, "what a condition uses is kept, though its fingerprint does not name it"
     assert classifier.done
@@ -167,9 +168,9 @@ def test_collect_keeps_what_conditions_lead_to(tmp_path):
 
     long_ago = time.time() - 10 * 86400
     os.utime(condition.folder, (long_ago, long_ago))
-    store.collect(keep_days=20)
+    collect(store, keep_days=20)
     assert condition.done
-    store.collect(keep_days=5)
+    collect(store, keep_days=5)
     assert [entry.kind for entry in store.entries()] == []
 
 
@@ -182,10 +183,10 @@ def test_collect_keeps_what_a_running_job_comes_back_to(tmp_path):
     first.get(lambda folder: None)
     second, other = make(store, "classifier", x=2), make(store, "classifier", x=3)
     other.get(lambda folder: None)
-    with store.needed(make(store, "condition"), [first, second]):
-        assert [entry.fingerprint for entry in store.collect()] == [other.fingerprint]
+    with needed(store, make(store, "condition"), [first, second]):
+        assert [entry.fingerprint for entry in collect(store)] == [other.fingerprint]
         assert first.done and features.done
-    assert {entry.fingerprint for entry in store.collect()} == {first.fingerprint, features.fingerprint}
+    assert {entry.fingerprint for entry in collect(store)} == {first.fingerprint, features.fingerprint}
     assert not list((tmp_path / "locks").glob("*.json"))
 
 
@@ -194,7 +195,7 @@ def test_a_killed_job_s_list_keeps_nothing(tmp_path):
     stage = make(store, "classifier")
     stage.get(lambda folder: None)
     (tmp_path / "locks" / "needed-abc-host-1.json").write_text(json.dumps([stage.fingerprint]))
-    assert [entry.fingerprint for entry in store.collect()] == [stage.fingerprint]
+    assert [entry.fingerprint for entry in collect(store)] == [stage.fingerprint]
 
 
 def test_an_unwritable_store_is_named_with_the_mend(tmp_path):

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+#: Whole numbers below this are float32's own, and sums of them exact.
+EXACT = 2**24
+
 
 class Ranking:
     """PR-AUC and ROC-AUC of one or several rankings of (clip, class) cells.
@@ -45,8 +48,13 @@ class Ranking:
         limits = np.unique(np.concatenate([first, begins, ends, [len(scores)]]))
         self.lengths = np.diff(limits)  # cells between two limits
         places = np.arange(len(self.lengths))
-        self.between = matrix(self.owners, np.repeat(places, self.lengths), (len(places), clusters))
-        self.inside = matrix(self.owners[self.positive], self.block, (len(begins), clusters))
+        between = matrix(self.owners, np.repeat(places, self.lengths), (len(places), clusters))
+        inside = matrix(self.owners[self.positive], self.block, (len(begins), clusters))
+        self.cells = np.bincount(self.owners, minlength=clusters)  # of each cluster
+        self.added = {
+            np.dtype(np.float64): (between, inside),
+            np.dtype(np.float32): (_single(between), _single(inside)),
+        }
         self.begin_at, self.end_at = np.searchsorted(limits, begins), np.searchsorted(limits, ends)
         last = np.append(first[1:], len(scores))
         self.first_at, self.last_at = np.searchsorted(limits, first), np.searchsorted(limits, last)
@@ -61,23 +69,32 @@ class Ranking:
     def sums(self, weights: np.ndarray) -> tuple[np.ndarray, ...]:
         """By block: cells up to its end, cells in it, positive cells in it and up to its end; by ranking: all cells.
 
+        Whole weights, as counts of drawn clusters are, make whole sums. As long as float32 holds them it is exact, and
+        three times as fast.
+
         Args:
-            weights: shape (clusters, draws).
+            weights: float64, shape (clusters, draws).
 
         Returns:
             Shape (blocks or rankings, draws) each.
         """
-        total, inside = _added_up(self.between @ weights), self.inside @ weights
+        if (weights == np.rint(weights)).all() and (self.cells @ np.abs(weights)).max(initial=0) < EXACT:
+            weights = weights.astype(np.float32)
+        between, inside_of = self.added[weights.dtype]
+        total, inside = _added_up(between @ weights), inside_of @ weights
         positive = _added_up(inside)
-        end = total[self.end_at]
-        upto = end - total[self.first_at][self.of_block]
-        hits = positive[1:] - positive[self.blocks_at[:-1]][self.of_block]
-        return upto, end - total[self.begin_at], inside, hits, total[self.last_at] - total[self.first_at]
+        end, first = total.take(self.end_at, 0), total.take(self.first_at, 0)
+        upto = end - first.take(self.of_block, 0)
+        hits = positive[1:] - positive.take(self.blocks_at[:-1], 0).take(self.of_block, 0)
+        return upto, end - total.take(self.begin_at, 0), inside, hits, total.take(self.last_at, 0) - first
 
     def metrics(
         self, upto: np.ndarray, block: np.ndarray, inside: np.ndarray, hits: np.ndarray, cells: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """PR-AUC and ROC-AUC of each ranking from its `sums`, NaN where there is none; shape (rankings, draws) each."""
+        upto, block, inside, hits, cells = (
+            one.astype(np.float64, copy=False) for one in (upto, block, inside, hits, cells)
+        )
         found = self._totals(inside)
         precision = np.divide(hits, upto, out=np.zeros_like(hits), where=upto > 0)
         pr_auc = ratio(self._totals(inside * precision), found)
@@ -91,7 +108,7 @@ class Ranking:
 
     def influence(self, kind: str) -> np.ndarray:
         """Of each cluster on the mean over rankings; shape (clusters,)."""
-        sums = self.sums(np.ones((self.clusters, 1)))
+        sums = [one.astype(np.float64) for one in self.sums(np.ones((self.clusters, 1)))]
         found = self._totals(sums[2])[:, 0]
         values = self.metrics(*sums)[0 if kind == "pr_auc" else 1][:, 0]
         defined = np.isfinite(values)
@@ -157,9 +174,14 @@ def matrix(columns: np.ndarray, rows: np.ndarray, shape: tuple[int, int]) -> spa
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
 
 
+def _single(of: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The same in float32."""
+    return sparse.csr_matrix((of.data.astype(np.float32), of.indices, of.indptr), shape=of.shape)
+
+
 def _added_up(values: np.ndarray) -> np.ndarray:
     """Sums over the first axis of all that is above each place, beginning with nothing."""
-    total = np.zeros((len(values) + 1, values.shape[1]))
+    total = np.zeros((len(values) + 1, values.shape[1]), values.dtype)
     np.cumsum(values, axis=0, out=total[1:])
     return total
 

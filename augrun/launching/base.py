@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from augrun import launching, schema, slots
+from augrun import gpus, launching, schema
 from augrun.errors import RequestError
 from augrun.launching.console import Console
 from augrun.launching.work import JobError, Result, Task
@@ -186,10 +186,10 @@ def wants_gpus(config: DictConfig, auto: int = 1) -> int:
 
 def usual_jobs(config: DictConfig) -> int:
     """How many jobs this machine runs at once if nobody says: one for each GPU, else a quarter of the cores or two."""
-    gpus = len(slots.visible())
-    wanted = wants_gpus(config, auto=gpus)
-    if gpus and wanted > 0:
-        return max(1, gpus // wanted)
+    count = len(gpus.visible())
+    wanted = wants_gpus(config, auto=count)
+    if count and wanted > 0:
+        return max(1, count // wanted)
     return max(1, min(cores(), max(2, cores() // 4)))
 
 

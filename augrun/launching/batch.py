@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from augrun import slots
+from augrun import gpus
 from augrun.errors import AugrunError, RequestError
 from augrun.launching.base import ManyJobs, packed, unpacked, wants_gpus
 from augrun.launching.work import Result, Task, carry_out
@@ -135,7 +135,7 @@ class SubmititLocalLauncher(SubmititLauncher):
 
     def environment(self) -> dict[str, str | None]:
         """submitit's own way of telling GPUs apart gives the same to every job."""
-        return {slots.VISIBLE: os.environ.get(slots.VISIBLE)}
+        return {gpus.VISIBLE: os.environ.get(gpus.VISIBLE)}
 
 
 class SubmititSlurmLauncher(SubmititLauncher):

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from augrun import slots
+from augrun import gpus, slots
 from augrun.errors import AugrunError
 from augrun.launching.base import ManyJobs, cores, packed, unpacked, wants_gpus
 from augrun.launching.work import Result, Task, carry_out
@@ -53,7 +53,7 @@ class RayLauncher(ManyJobs):
             told = {
                 "address": "local",  # never one that happens to run here
                 "num_cpus": cores(),
-                "num_gpus": len(slots.visible()),
+                "num_gpus": len(gpus.visible()),
                 "include_dashboard": False,
                 "object_store_memory": self.settings.object_store_mb << 20,
             }

@@ -53,6 +53,29 @@ def test_weights_count_as_repeated_clips_do(seed: int, multilabel: bool, ties: b
         np.testing.assert_allclose(measured, [wanted[name] for name in names], atol=1e-6)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_whole_weights_are_exact_in_single_precision_as_long_as_they_fit(
+    ties: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, _ = draw(5, True, ties, clips=400)
+    weights = np.random.default_rng(5).integers(0, 9, size=(20, CLUSTERS)).astype(float)
+    whole = Weighted(table, SEVERAL, CLUSTERS)
+    sums = whole._by_class.sums(weights.T)
+    assert {one.dtype for one in sums} == {np.dtype(np.float32)}
+    found = whole.measure(weights)
+    for at, large in ((0, 2.0**24), (3, 0.5)):  # float32 has no odd numbers from there on, and half of one is not whole
+        other = weights.copy()
+        other[at] *= large
+        assert {one.dtype for one in whole._by_class.sums(other.T)} == {np.dtype(np.float64)}
+        np.testing.assert_allclose(
+            whole.measure(other), found, rtol=1e-12
+        )  # areas do not know how large all weights are
+    monkeypatch.setattr("augrun.evaluation.ranking.EXACT", 0)
+    for one, same in zip(sums, whole._by_class.sums(weights.T), strict=True):
+        assert same.dtype == np.float64 and np.array_equal(one, same)
+    assert np.array_equal(whole.measure(weights), found)
+
+
 def test_areas_are_scikit_learns() -> None:
     table, _ = draw(1, True, True)
     weights = np.random.default_rng(1).integers(1, 4, size=CLUSTERS)

@@ -41,7 +41,7 @@ def test_it_keeps_its_promises(corpus: Corpus, validation: str, fraction: float,
     assert contents(protocol.folds(shuffled(corpus), seed)) == contents(folds)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(corpus=spoken(), validation=st.sampled_from(["speaker", "fraction"]), seed=st.integers(0, 99))
 def test_what_is_drawn_does_not_depend_on_the_test_part(corpus: Corpus, validation: str, seed: int) -> None:
     """Other labels on the test session change neither the train nor the validation part."""
