@@ -67,7 +67,7 @@ ALL = (
     Benchmark("ddsp", "DDSP", "bench_ddsp.py", ("--turns", "5", "--batch", "2")),
     Benchmark("samplernn", "SampleRNN", "bench_samplernn.py", ("--batches", "64", "--samples", "128", "--turns", "5")),
     Benchmark("gans", "Networks for functionals", "bench_feature_gans.py", ("--turns", "5", "--steps", "15")),
-    Benchmark("training", "Training loop", "bench_training.py", ("--turns", "11", "--steps", "8")),
+    Benchmark("training", "Training loop", "bench_training.py", ("--turns", "9", "--steps", "8")),
     Benchmark("bootstrap", "Significance", "bench_bootstrap.py", ("--resamples", "800", "--turns", "5")),
     Benchmark("sweep", "Sweeps", "bench_sweep.py", limit_s=900.0),
 )

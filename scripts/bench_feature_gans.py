@@ -65,12 +65,14 @@ class Contest:
         alone: makes one plain module; its `step` takes the vectors, the labels and the source vectors of a batch.
         together: makes the stacked module of so many replicas.
         batch_size: vectors in a step.
+        share: of `--steps`: those of some networks take longer than others'.
     """
 
     name: str
     alone: Callable[[], Alone]
     together: Callable[[int], stacked_training.Stacked]
     batch_size: int
+    share: float = 1.0
 
 
 def main() -> None:
@@ -100,10 +102,11 @@ def main() -> None:
 
 def measure(contest: Contest, hardware: Hardware, options: argparse.Namespace, target: float | None) -> Iterator[Row]:
     """Takes turns: all together beside one at a time, through the Trainer and in a bare loop."""
+    steps = max(1, round(contest.share * options.steps))
     works = {
-        "the Trainer": lambda: through_trainer(contest, hardware, options.steps),
-        "a bare loop": lambda: bare(contest, hardware, options.steps),
-        "together": lambda: together(contest, hardware, options.replicas, options.steps),
+        "the Trainer": lambda: through_trainer(contest, hardware, steps),
+        "a bare loop": lambda: bare(contest, hardware, steps),
+        "together": lambda: together(contest, hardware, options.replicas, steps),
     }
     found = benching.turns(works, options.turns)
     what = f"{options.replicas} {contest.name} trained together, batch {contest.batch_size}, scale {options.scale}"
@@ -379,7 +382,7 @@ def of_cyclegan(scale: str) -> Contest:
         parts = [folds[k % 5] for k in range(replicas)]
         return cyclegan_training.Training(settings, parts, source, list(range(replicas)))
 
-    return Contest("cyclegan", lambda: AloneCycleGAN(settings), stacked, settings.batch_size)
+    return Contest("cyclegan", lambda: AloneCycleGAN(settings), stacked, settings.batch_size, share=0.33)
 
 
 MAKERS = {"dnn": of_dnn, "mixup_gan": of_mixup_gan, "cyclegan": of_cyclegan}

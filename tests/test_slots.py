@@ -66,7 +66,7 @@ def test_jobs_side_by_side_never_have_the_same_gpu(tmp_path: Path) -> None:
 def test_a_job_of_two_waits_until_both_are_free_and_a_killed_one_frees_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "visible", lambda: ["0", "1"])
+    monkeypatch.setattr(gpus, "visible", lambda: ["0", "1"])
     other = start(tmp_path, "1", 1, 60)
     assert other.stdout is not None and other.stdout.readline().split()[1] == "1"
     began = time.time()
@@ -87,7 +87,7 @@ def test_a_job_of_two_waits_until_both_are_free_and_a_killed_one_frees_its_own(
 
 
 def test_what_needs_no_gpu_or_has_been_given_one_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "visible", lambda: ["0", "1"])
+    monkeypatch.setattr(gpus, "visible", lambda: ["0", "1"])
     with slots.job():
         slots.need(Hardware(accelerator="cpu", devices=2))
         assert gpus.VISIBLE not in os.environ
