@@ -248,11 +248,10 @@ def test_gpus_are_asked_for_unless_the_cpu_is_chosen(tmp_path: Path) -> None:
 def test_as_many_jobs_as_there_is_room_for(
     cores: int, gpus: int, jobs: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from augrun import slots
     from augrun.launching import base
 
     monkeypatch.setattr(base, "cores", lambda: cores)
-    monkeypatch.setattr(slots, "visible", lambda: [str(number) for number in range(gpus)])
+    monkeypatch.setattr("augrun.gpus.visible", lambda: [str(number) for number in range(gpus)])
     made = launcher("joblib", tmp_path)
     assert made.config is not None
     assert (made.jobs(made.config), made.threads(made.config)) == (jobs, threads)
