@@ -5,7 +5,7 @@
 The demonstration sweep, `augrun -m generator=none,copy,ddsp` on the rendered stand-in, into a fresh output folder each
 turn. Its overhead is its wall time over the seconds that its stages took (`cost` in their manifests; what a stage
 called for is counted there). Then the finished sweep again; one generator more at a time, wall time over the seconds
-of the stages that came with it; and a finished sweep of 14 jobs (two corpora, seven generators) again.
+of the stages that came with it; and a finished sweep of 14 jobs (two generators, seven shares) again.
 
 Further words are overrides of all sweeps, for a smaller one: `trials.count=1`.
 """
@@ -26,9 +26,9 @@ from benching import Row
 
 GENERATORS = ("none", "copy", "ddsp")
 ADDED = ("samplernn",)
-#: Fourteen jobs, seven generators on two corpora, each of the least training.
+#: Fourteen jobs, as much of two generators as seven shares of the train part, each of the least training.
 MANY = (
-    *("dataset=iemocap,msp_improv", "generator=none,copy,noise,shuffled,signal,signal_background,signal_stretch_pitch"),
+    *("dataset=iemocap", "generator=copy,shuffled", "policy.fraction=0.1,0.2,0.3,0.4,0.5,0.75,1"),
     *("representation=is10", "classifier=svm", "protocol=holdout", "trials.count=1"),
     *("trainer=cpu", "significance.resamples=0"),
 )
