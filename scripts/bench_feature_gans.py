@@ -44,7 +44,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from augrun import resolvers, stacked_training
 from augrun.allocator import keep_memory
-from augrun.classifiers import dnn
+from augrun.classifiers import dnn, dnn_training
 from augrun.classifiers.base import Examples
 from augrun.features.cache import Features
 from augrun.generators import cyclegan, cyclegan_training, mixup_gan, mixup_gan_training
@@ -354,7 +354,7 @@ def of_dnn(scale: str) -> Contest:
     folds = [examples(16 * settings.batch_size, fold) for fold in range(5)]
 
     def stacked(replicas: int) -> stacked_training.Stacked:
-        return dnn.Training(settings, [folds[k % 5] for k in range(replicas)], list(range(replicas)))
+        return dnn_training.Training(settings, [folds[k % 5] for k in range(replicas)], list(range(replicas)))
 
     return Contest("dnn", lambda: AloneDNN(settings), stacked, settings.batch_size)
 

@@ -219,14 +219,15 @@ def descent(loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
 
 def vgg19(scale: str) -> Iterator[Contest]:
     """The classifier."""
-    from augrun.classifiers.vgg19 import VGG19, Segments, Training, shape_of
+    from augrun.classifiers.vgg19 import VGG19
+    from augrun.classifiers.vgg19_training import Segments, Training, network_of, shape_of
 
     chosen = VGG19(**settings("classifier", "vgg19", scale))
     examples = noise(chosen.batch_size)
 
     def module() -> pl.LightningModule:
         reseed(0, "network")
-        return Training(chosen.network(shape_of(examples, examples)), False, chosen)
+        return Training(network_of(chosen, shape_of(examples, examples)), False, chosen)
 
     def step(module: Training, optimizer: torch.optim.Optimizer, batch: Any) -> None:
         spectrograms, targets = batch

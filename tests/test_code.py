@@ -126,3 +126,16 @@ def test_what_is_trained_depends_on_no_code_that_records_it():
     }
     for component in ("generators.ddsp", "generators.samplernn", "classifiers.dnn", "classifiers.vgg19", "samples"):
         assert not above & set(code.code_modules(f"augrun.{component}")), component
+
+
+def test_what_trains_a_component_is_code_of_its_settings():
+    """Settings import it where it is used; a change there must make everybody train again all the same."""
+    training = {
+        "classifiers.dnn": "classifiers.dnn_training",
+        "classifiers.mobilenetv2_attention": "classifiers.mobilenetv2_training",
+        "classifiers.vgg19": "classifiers.vgg19_training",
+        "reducers.autoencoder": "reducers.autoencoder_training",
+        "reducers.mixup_gan": "reducers.autoencoder_training",
+    }
+    for settings, heavy in training.items():
+        assert f"augrun.{heavy}" in code.code_modules(f"augrun.{settings}"), settings

@@ -14,11 +14,14 @@ PARTS = sorted(
     for path in (ROOT / "augrun" / folder).glob("*.py")
     if (ROOT / "conf" / group / f"{path.stem}.yaml").is_file()
 )
+OTHERS = [
+    *(f"augrun.classifiers.{name}" for name in ("dnn", "mobilenetv2_attention", "svm", "vgg19")),
+    "augrun.features.logmel",
+    "augrun.reducers.autoencoder",
+]
 
 
-@pytest.mark.parametrize(
-    "modules", [PARTS, ["augrun.classifiers.mobilenetv2_attention", "augrun.classifiers.svm", "augrun.features.logmel"]]
-)
+@pytest.mark.parametrize("modules", [PARTS, OTHERS])
 def test_settings_come_without_torch(modules: list[str]) -> None:
     assert len(modules) > 2
     code = (

@@ -28,7 +28,8 @@ from augrun import ranks
 from augrun.batches import EpochSampler, Parted, Share
 from augrun.classifiers.mobilenetv2_training import Clips, network_of, phases_of
 from augrun.classifiers.mobilenetv2_training import Training as MobileNetTraining
-from augrun.classifiers.vgg19 import Segments, Training
+from augrun.classifiers.vgg19_training import Segments, Training
+from augrun.classifiers.vgg19_training import network_of as vgg19_of
 from augrun.errors import AugrunError, RequestError
 from augrun.generators.ddsp_analysis import MFCCS
 from augrun.job import Hardware, Job
@@ -73,7 +74,7 @@ def vgg19() -> tuple[pl.LightningModule, Dataset, Dataset]:
     train, validation = examples(21, seed=0), examples(9, seed=1)
     reseed(0, "network")
     shape = {"frames": 32, "bands": 40, "classes": 3, "low": -90.0, "high": -10.0, "multilabel": False}
-    return Training(settings.network(shape), False, settings), Segments(train), Segments(validation)
+    return Training(vgg19_of(settings, shape), False, settings), Segments(train), Segments(validation)
 
 
 def ddsp() -> tuple[pl.LightningModule, Dataset, Dataset]:

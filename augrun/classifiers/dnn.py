@@ -2,34 +2,23 @@
 
 Several of them, of folds and repeats, are trained as one (`augrun.stacked`). There is no early stopping: neither paper
 has a validation part for it within a corpus, and the last epoch counts.
+
+Here are its settings; `dnn_training` trains and asks it.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
-import torch
-from torch.nn import functional
 
-from augrun import stacked_training
 from augrun.classifiers.base import Classifier, Examples
-from augrun.devices import device
-from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.job import Job
-from augrun.stacked import Adam, Draws, Perceptrons, replica
-
-MODEL, HISTORY = "model.pt", "history.json"
-FIT = "fit"  # the folder of the checkpoints
-
-PREDICTED_AT_ONCE = 4096
+from augrun.saved import MODEL
 
 
 @dataclass(frozen=True)
@@ -72,112 +61,18 @@ class DNN(Classifier):
             train: the training sets; one that serves for several networks is kept once.
             jobs: of each.
         """
-        for examples in train:
-            _check(examples)
-        training = Training(self, train, [job.seed for job in jobs])
-        state = stacked_training.train(training, jobs[0].within(FIT, title=jobs[0].title or "classifier"))
-        for number, job in enumerate(jobs):
-            curves = stacked_training.history(training, state, number)
-            (job.folder / HISTORY).write_text(json.dumps(curves, indent=1))
-            fresh = job.folder / f".{MODEL}.new"
-            shape = {"widths": training.widths, "multilabel": training.multilabel}
-            torch.save({**shape, "state": replica(state, number, "network.layers.")}, fresh)
-            os.replace(fresh, job.folder / MODEL)
-        shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
+        from augrun.classifiers import dnn_training
+
+        dnn_training.train_together(self, train, jobs)
 
     def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
         """Class probabilities, shape (clips, classes), float32."""
-        model = _load(fitted)
+        from augrun.classifiers import dnn_training
 
-        def probabilities(network: Perceptrons, vectors: torch.Tensor) -> torch.Tensor:
-            logits = network(vectors).float()
-            return logits.sigmoid() if model["multilabel"] else logits.softmax(-1)
-
-        return self._through(model, features, job, probabilities, model["widths"][-1])
+        return dnn_training.probabilities(self, features, fitted, job)
 
     def embed(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
         """The last hidden layer after its leaky ReLU, shape (clips, hidden units), float32."""
-        model = _load(fitted)
-        return self._through(model, features, job, Perceptrons.hidden, model["widths"][-2])
+        from augrun.classifiers import dnn_training
 
-    def _through(
-        self,
-        model: dict[str, Any],
-        features: Features,
-        job: Job,
-        of: Callable[[Perceptrons, torch.Tensor], torch.Tensor],
-        width: int,
-    ) -> np.ndarray:
-        """What `of` gives of all clips in the trained network, shape (clips, width), float32."""
-        network = Perceptrons(model["widths"], Draws([0]), self.slope)
-        network.layers.load_state_dict(model["state"])
-        where = device(job.hardware)
-        network.to(where).eval()
-        rows = torch.from_numpy(features.rows())
-        found = np.empty((len(rows), width), dtype=np.float32)
-        with torch.inference_mode():
-            for at in range(0, len(rows), PREDICTED_AT_ONCE):
-                made = of(network, rows[None, at : at + PREDICTED_AT_ONCE].to(where))[0]
-                found[at : at + PREDICTED_AT_ONCE] = made.float().cpu().numpy()
-        return found
-
-
-class Training(stacked_training.Stacked):
-    """R networks and their data on the device.
-
-    Args:
-        settings: of the networks.
-        train: each one's training set.
-        seeds: of each.
-    """
-
-    vectors: torch.Tensor
-    targets: torch.Tensor
-    first: torch.Tensor
-
-    def __init__(self, settings: DNN, train: Sequence[Examples], seeds: Sequence[int]) -> None:
-        sizes = [len(examples) for examples in train]
-        super().__init__(sizes, settings.batch_size, settings.epochs, seeds, ["loss"])
-        self.rate, self.multilabel = settings.rate, train[0].multilabel
-        self.widths = [train[0].features.bands, *settings.hidden, train[0].targets.shape[1]]
-        self.network = Perceptrons(self.widths, Draws(seeds), settings.slope, settings.dropout)
-        self.adam = Adam(self.network)
-        firsts, places = stacked_training.distinct(train)
-        begins = np.cumsum([0, *(sizes[first] for first in firsts)])[places]
-        count = sum(sizes[first] for first in firsts)
-        rows = stacked_training.filled(count, (train[first].features.rows() for first in firsts))
-        self.register_buffer("vectors", rows, persistent=False)
-        self.register_buffer(
-            "targets", stacked_training.joined([train[first].targets for first in firsts]), persistent=False
-        )
-        self.register_buffer("first", torch.from_numpy(begins)[:, None], persistent=False)
-
-    def one(
-        self, places: torch.Tensor, there: torch.Tensor, draws: Draws, turns: Sequence[int | None]
-    ) -> dict[str, torch.Tensor]:
-        """One step; see `Stacked.one`."""
-        rows = self.first + places
-        each = loss(self.network(self.vectors[rows], draws), self.targets[rows], self.multilabel) * there
-        self.adam.step((each.sum(1) / there.sum(1)).sum(), [None if turn is None else self.rate for turn in turns])
-        return {"loss": each.detach().sum(1)}
-
-
-def loss(logits: torch.Tensor, targets: torch.Tensor, multilabel: bool) -> torch.Tensor:
-    """Cross-entropy in nats, categorical or binary (mean over classes); shape (R, B). Targets may be soft."""
-    if multilabel:
-        return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
-    return -(targets * logits.log_softmax(-1)).sum(-1)
-
-
-def _load(fitted: Path) -> dict[str, Any]:
-    return dict(torch.load(fitted / MODEL, map_location="cpu", weights_only=True))
-
-
-def _check(train: Examples) -> None:
-    if not len(train):
-        raise AugrunError("the training part has no clips. Check the protocol and policy.composition.")
-    if not (train.targets.max(0) > train.targets.min(0)).any():
-        raise AugrunError(
-            f"all {len(train)} training clips carry the same class, so there is nothing to tell apart. "
-            "Check dataset.labels and policy.composition."
-        )
+        return dnn_training.hidden(self, features, fitted, job)

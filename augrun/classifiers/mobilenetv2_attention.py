@@ -22,8 +22,7 @@ from augrun.classifiers.base import Classifier, Examples
 from augrun.errors import RequestError
 from augrun.features.cache import Features
 from augrun.job import Job
-
-MODEL, HISTORY = "model.pt", "history.json"
+from augrun.saved import MODEL
 
 PAPER_BLOCKS = (  # Sandler et al. 2018, Table 2
     (1, 16, 1, 1),

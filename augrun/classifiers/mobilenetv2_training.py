@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,14 @@ from torch.utils.data import Dataset
 from augrun.allocator import keep_memory
 from augrun.batches import derive_seed
 from augrun.classifiers.base import Examples
-from augrun.classifiers.mobilenetv2_attention import HISTORY, MODEL, MobileNetV2Attention
+from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
 from augrun.classifiers.mobilenetv2_network import VECTOR, Network, imagenet_weights, mixup, spec_augment
 from augrun.devices import device
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.job import Job
 from augrun.ranks import gathered
+from augrun.saved import leave, load
 from augrun.training import FitResult, fit, read_weights, reseed
 
 MONITOR = "validation/roc_auc_macro"
@@ -61,12 +60,12 @@ def train_phases(settings: MobileNetV2Attention, train: Examples, validation: Ex
         best = _better(best, result, monitor)
         history += [{"epoch": len(history) + i, "phase": phase} | _curves(e) for i, e in enumerate(result.history, 1)]
     assert best is not None
-    _leave(job.folder, {"shape": shape, "state": read_weights(best[1])}, history)
+    leave(job.folder, {"shape": shape, "state": read_weights(best[1])}, history)
 
 
 def probabilities(settings: MobileNetV2Attention, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """The mean of both heads' probabilities, shape (clips, classes), float32."""
-    model = _load(fitted)
+    model = load(fitted)
 
     def mean(network: Network, batch: torch.Tensor) -> torch.Tensor:
         attention, plain = network(batch)
@@ -77,7 +76,7 @@ def probabilities(settings: MobileNetV2Attention, features: Features, fitted: Pa
 
 def hidden(settings: MobileNetV2Attention, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """What the last layers of both heads are given (see `Network.hidden`), shape (clips, 512), float32."""
-    return _through(settings, _load(fitted), features, job, Network.hidden, 2 * VECTOR)
+    return _through(settings, load(fitted), features, job, Network.hidden, 2 * VECTOR)
 
 
 def _through(
@@ -241,15 +240,3 @@ def _better(best: tuple[float, Path] | None, result: FitResult, monitor: str | N
 
 def _curves(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != "epoch"}
-
-
-def _load(fitted: Path) -> dict[str, Any]:
-    return dict(torch.load(fitted / MODEL, map_location="cpu", weights_only=True))
-
-
-def _leave(folder: Path, model: dict[str, Any], history: list[dict[str, Any]]) -> None:
-    """Writes the result, the model last and atomically: it says that all is there."""
-    (folder / HISTORY).write_text(json.dumps(history, indent=1))
-    fresh = folder / f".{MODEL}.new"
-    torch.save(model, fresh)
-    os.replace(fresh, folder / MODEL)

@@ -84,7 +84,7 @@ class MixupGANEncoder(Reducer):
         """See `Reducer.transform`."""
         import torch
 
-        from augrun.reducers.autoencoder import encode
+        from augrun.reducers.autoencoder_training import encode
 
         model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
         rows = Span(model["low"].numpy(), model["high"].numpy()).apply(features.rows())

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import recall_score
 
 from augrun import composing
-from augrun.classifiers import dnn
+from augrun.classifiers import dnn_training
 from augrun.classifiers.base import Examples
 from augrun.classifiers.dnn import DNN
 from augrun.errors import AugrunError
@@ -108,21 +108,21 @@ def test_killed_and_taken_up_ends_as_undisturbed(tmp_path: Path, monkeypatch: py
     long = replace(TINY, epochs=200)  # 1,400 and 1,000 steps, kept every 100
     train = [examples(100, 1), examples(77, 2)]
     long.fit_together(train, [job(tmp_path / f"whole{k}", k) for k in range(2)])
-    step, taken = dnn.Training.training_step, []
+    step, taken = dnn_training.Training.training_step, []
 
-    def until(self: dnn.Training, batch: torch.Tensor, index: int) -> None:
+    def until(self: dnn_training.Training, batch: torch.Tensor, index: int) -> None:
         if len(taken) == 9:
             raise Kill
         taken.append(int(self.taken))
         step(self, batch, index)
 
-    monkeypatch.setattr(dnn.Training, "training_step", until)
+    monkeypatch.setattr(dnn_training.Training, "training_step", until)
     jobs = [job(tmp_path / f"killed{k}", k) for k in range(2)]
     with pytest.raises(Kill):
         long.fit_together(train, jobs)
-    monkeypatch.setattr(dnn.Training, "training_step", step)
+    monkeypatch.setattr(dnn_training.Training, "training_step", step)
     begun = []
-    monkeypatch.setattr(dnn.Training, "on_train_start", lambda self: begun.append(int(self.taken)))
+    monkeypatch.setattr(dnn_training.Training, "on_train_start", lambda self: begun.append(int(self.taken)))
     long.fit_together(train, jobs)
     assert begun == [400]
     for k in range(2):
@@ -137,9 +137,9 @@ def test_soft_targets_and_no_class_weights() -> None:
     logits = torch.tensor([[[2.0, 0.0, -1.0]]])
     soft = torch.tensor([[[0.7, 0.3, 0.0]]])
     expected = torch.nn.functional.cross_entropy(logits[0], soft[0])
-    assert dnn.loss(logits, soft, multilabel=False)[0, 0] == pytest.approx(float(expected))
+    assert dnn_training.loss(logits, soft, multilabel=False)[0, 0] == pytest.approx(float(expected))
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits[0], soft[0])
-    assert dnn.loss(logits, soft, multilabel=True)[0, 0] == pytest.approx(float(expected))
+    assert dnn_training.loss(logits, soft, multilabel=True)[0, 0] == pytest.approx(float(expected))
 
 
 def test_what_it_cannot_learn_is_refused(tmp_path: Path) -> None:

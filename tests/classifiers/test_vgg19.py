@@ -24,8 +24,9 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from augrun import resolvers
 from augrun.classifiers.base import Examples
-from augrun.classifiers.vgg19 import VGG19, Training, macro_recall, value_range
+from augrun.classifiers.vgg19 import VGG19
 from augrun.classifiers.vgg19_network import VGG19 as Network
+from augrun.classifiers.vgg19_training import Training, macro_recall, network_of, value_range
 from augrun.errors import AugrunError
 from augrun.features.cache import Features, build, one_by_one
 from augrun.job import Hardware, Job
@@ -77,7 +78,7 @@ def test_the_paper_s_network_is_torchvision_s(batch_norm: bool, reference: Calla
         theirs = reference(num_classes=4)
         settings = VGG19(batch_norm=batch_norm)
         shape = {"frames": 128, "bands": 128, "classes": 4, "multilabel": False, "low": -1.0, "high": 1.0}
-        ours = settings.network(shape)
+        ours = network_of(settings, shape)
     assert repr(ours.features).replace("Conv2d(1, 64", "Conv2d(3, 64", 1) == repr(theirs.features)
     assert repr(ours.classifier) == repr(theirs.classifier)
     assert repr(ours.pool).replace("7", "(7, 7)") == repr(theirs.avgpool)
@@ -313,7 +314,7 @@ def models_equal(one: Path, other: Path) -> bool:
 KILLED = """
 import os, sys, torch
 from pathlib import Path
-from augrun.classifiers.vgg19 import Training
+from augrun.classifiers.vgg19_training import Training
 from augrun.job import Job
 from tests.classifiers.test_vgg19 import CPU, TINY, examples
 torch.set_num_threads(int(sys.argv[3]))

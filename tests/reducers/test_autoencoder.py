@@ -17,8 +17,9 @@ from augrun.features.cache import Features
 from augrun.features.mixup import Mixup
 from augrun.job import Hardware, Job
 from augrun.recordings import build
-from augrun.reducers import autoencoder
-from augrun.reducers.autoencoder import Autoencoder, Training
+from augrun.reducers import autoencoder_training
+from augrun.reducers.autoencoder import Autoencoder
+from augrun.reducers.autoencoder_training import Training
 from augrun.stacked import Draws
 
 CPU = Hardware(accelerator="cpu", progress=False)
@@ -109,7 +110,7 @@ def test_mixtures_are_drawn_with_the_jobs_seed(tmp_path: Path, monkeypatch: pyte
             seen.extend(part.features.rows() for part in parts)
             super().__init__(settings, parts, seeds)
 
-    monkeypatch.setattr(autoencoder, "Training", Watched)
+    monkeypatch.setattr(autoencoder_training, "Training", Watched)
     replace(TINY, epochs=1).fit(train, job(tmp_path, 8), MIXED)
     np.testing.assert_array_equal(seen[0], MIXED.of(train, 8).features.rows())
 
@@ -159,7 +160,7 @@ def test_one_vector_alone_is_as_among_others_and_blocks_join(fitted: Path, monke
     many = codes(test, fitted)
     alone = TINY.transform(test.features[7:8], fitted, Job(fitted, hardware=CPU)).rows()
     np.testing.assert_allclose(alone[0], many[7], atol=1e-4)
-    monkeypatch.setattr(autoencoder, "ENCODED_AT_ONCE", 4)
+    monkeypatch.setattr(autoencoder_training, "ENCODED_AT_ONCE", 4)
     np.testing.assert_allclose(codes(test, fitted), many, atol=1e-4)
     none = TINY.transform(test.features[:0], fitted, Job(fitted, hardware=CPU))
     assert len(none) == 0 and none.rows().shape == (0, 3)
