@@ -28,7 +28,7 @@ GENERATORS = ("none", "copy", "ddsp")
 ADDED = ("samplernn",)
 #: Fourteen jobs, as much of two generators as seven shares of the train part, each of the least training.
 MANY = (
-    *("dataset=iemocap", "generator=copy,shuffled", "policy.fraction=0.1,0.2,0.3,0.4,0.5,0.75,1"),
+    *("dataset=iemocap", "generator=copy,shuffled", "policy.fraction=0.05,0.1,0.15,0.2,0.25,0.3,0.35"),
     *("representation=is10", "classifier=svm", "protocol=holdout", "trials.count=1"),
     *("trainer=cpu", "significance.resamples=0"),
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 DPI = 120
+COMPRESSION = 2  # of PNG files: in two fifths of the time that the usual 6 takes, an eighth larger
 INK, FAINT = "#22272e", "#8a929c"
 #: The reference first, then whatever is compared with it; colours that the colour-blind tell apart (Okabe and Ito).
 COLOURS = ("#8a929c", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
@@ -60,7 +61,7 @@ def canvas(
         yield figure
         tell(figure, note)
         with written_whole(path) as beside:  # `savefig` would draw all of it twice
-            drawn.print_png(beside, metadata={"Software": None})
+            drawn.print_png(beside, metadata={"Software": None}, pil_kwargs={"compress_level": COMPRESSION})
 
 
 def tell(figure: Figure, note: str) -> None:

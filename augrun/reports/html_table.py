@@ -18,7 +18,8 @@ caption { text-align: left; font-weight: 600; padding-bottom: 0.4rem; }
 th, td { padding: 0.3rem 0.7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 thead th { border-bottom: 2px solid var(--faint); vertical-align: bottom; overflow-wrap: normal; }
 tbody th, thead th:first-child { text-align: left; font-weight: 600; }
-tbody th { min-width: 8rem; max-width: 18rem; overflow-wrap: break-word; position: sticky; left: 0; background: var(--paper); }
+tbody th { min-width: 8rem; max-width: 18rem; overflow-wrap: break-word; }
+tbody th { position: sticky; left: 0; background: var(--paper); }
 td small { display: block; color: var(--faint); white-space: nowrap; }
 td { white-space: nowrap; }
 td strong { border-bottom: 2px solid var(--link); }

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augrun.reports import levels as scale
-from augrun.reports.figures import DPI, STYLE, frequency_ticks, level_bar, levels_on, tell, written_whole
+from augrun.reports.figures import (
+    COMPRESSION,
+    DPI,
+    STYLE,
+    frequency_ticks,
+    level_bar,
+    levels_on,
+    tell,
+    written_whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -69,7 +78,7 @@ class Spectrograms:
                 artist.remove()
         with written_whole(path) as beside:
             picture = Image.fromarray(np.asarray(self.canvas.buffer_rgba()))
-            picture.save(beside, format="png", dpi=(DPI, DPI))
+            picture.save(beside, format="png", dpi=(DPI, DPI), compress_level=COMPRESSION)
 
     def _lay(self, longest: float) -> None:
         """Draws what is common to all that are as long."""
