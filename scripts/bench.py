@@ -53,10 +53,10 @@ class Benchmark:
 ALL = (
     Benchmark("startup", "Start-up", "bench_startup.py"),
     Benchmark(
-        "features", "Corpora and log-mel", "bench_features.py", ("--seconds", "240", "--tracks", "2000", "--turns", "5")
+        "features", "Corpora and log-mel", "bench_features.py", ("--seconds", "120", "--tracks", "2000", "--turns", "5")
     ),
     Benchmark("memory", "Memory of extraction", "bench_feature_memory.py", ("--clips", "500", "4000")),
-    Benchmark("large", "Large corpora", "bench_large_corpus.py", ("--rows", "18000", "--chunks", "500")),
+    Benchmark("large", "Large corpora", "bench_large_corpus.py", ("--rows", "18000", "--chunks", "300")),
     Benchmark(
         "augment",
         "Augmentations",

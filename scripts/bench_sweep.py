@@ -4,8 +4,8 @@
 
 The demonstration sweep, `augrun -m generator=none,copy,ddsp` on the rendered stand-in, into a fresh output folder each
 turn. Its overhead is its wall time over the seconds that its stages took (`cost` in their manifests; what a stage
-called for is counted there). Then the finished sweep again; one generator more at a time, wall time over the seconds
-of the stages that came with it; and a finished sweep of 14 jobs (two generators, seven shares) again.
+called for is counted there). Then one generator more at a time, wall time over the seconds of the stages that came
+with it; and a finished sweep of 14 jobs (two generators, seven shares) again.
 
 Further words are overrides of all sweeps, for a smaller one: `trials.count=1`.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     """Runs the sweeps and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=1, help="of the whole sweep")
-    parser.add_argument("--repeats", type=int, default=benching.TURNS)
+    parser.add_argument("--repeats", type=int, default=benching.TURNS, help="of the finished 14 jobs")
     parser.add_argument("--added", nargs="*", default=list(ADDED), help="generators to add, one at a time")
     parser.add_argument("--many", action=argparse.BooleanOptionalAction, default=True, help="the 14 jobs as well")
     benching.options(parser)
@@ -50,8 +50,6 @@ def main() -> None:
         walls, works = zip(*(measured(output, GENERATORS, words) for output in outputs), strict=True)
         what = f"augrun -m generator={','.join(GENERATORS)}, wall time"
         rows += [beside(what, walls, works, OVERHEAD)]
-        again = [measured(outputs[0], GENERATORS, words)[0] for _ in range(given.repeats)]
-        rows += [benching.row("the finished sweep again (3 jobs)", again)]
         there, extended = list(GENERATORS), []
         for generator in given.added:
             there.append(generator)
