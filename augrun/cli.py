@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,9 @@ def main(argv: list[str] | None = None) -> None:
     # At its end Python looks through all objects for cycles, of which torch alone brings a million: two seconds.
     atexit.register(gc.freeze)
     # A crash in a library's machine code would end a job without a word, here or in the processes it starts.
-    if os.environ.setdefault("PYTHONFAULTHANDLER", "1") and sys.stderr is not None and not faulthandler.is_enabled():
-        faulthandler.enable()
+    if os.environ.setdefault("PYTHONFAULTHANDLER", "1") and not faulthandler.is_enabled():
+        with suppress(AttributeError, OSError, RuntimeError, ValueError):  # where stderr is no file
+            faulthandler.enable()
     arguments = list(sys.argv[1:] if argv is None else argv)
     sys.exit(run(arguments))
 

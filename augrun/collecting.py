@@ -34,8 +34,8 @@ def needed(store: Store, by: Stage, stages: Iterable[Stage]) -> Iterator[None]:
         yield
     finally:
         listed.unlink(missing_ok=True)
+        (folder / f"{NEEDED}-{name}.lock").unlink(missing_ok=True)  # its name is this job's alone
         lock.release()
-        (folder / f"{NEEDED}-{name}.lock").unlink(missing_ok=True)  # no other job ever takes it
 
 
 def _listed(store: Store) -> Iterator[str]:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from augrun import controls
-from augrun.composing import MOST_KEPT, Rows
+from augrun.composing import Rows
 from augrun.errors import AugrunError, RequestError
 from augrun.schema import GROUPS
 
@@ -171,8 +171,6 @@ class CheckedSweeper(Sweeper):
         assert self.hydra_context is not None and self.config is not None
         key = tuple(row)
         if key not in self._resolved:
-            if len(self._resolved) == MOST_KEPT:
-                del self._resolved[next(iter(self._resolved))]
             self._resolved[key] = resolve(self.hydra_context.config_loader.load_sweep_config(self.config, list(row)))
         return deepcopy(self._resolved[key])
 

@@ -14,11 +14,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 #: What takes longest begins first, so that two processes end at about the same time.
 LONG = [
+    "test_published.py",
     "test_together.py",
     "test_experiment.py",
     "test_tuning.py",
     "test_bad_input.py",
     "test_leakage.py",
+    "test_bagan.py",
+    "test_cyclegan.py",
+    "test_calibration.py",
 ]
 ROOT = Path(__file__).resolve().parent.parent
 

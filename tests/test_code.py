@@ -136,6 +136,10 @@ def test_what_trains_a_component_is_code_of_its_settings():
         "classifiers.vgg19": "classifiers.vgg19_training",
         "reducers.autoencoder": "reducers.autoencoder_training",
         "reducers.mixup_gan": "reducers.autoencoder_training",
+        "generators.ddsp": "generators.yin",
+        "generators.ddsp_magenta": "generators.yin",
     }
+    split = {path.stem for path in (Path(code.__file__).parent / "classifiers").glob("*_training.py")}
+    assert {f"classifiers.{name}" for name in split} <= set(training.values())
     for settings, heavy in training.items():
         assert f"augrun.{heavy}" in code.code_modules(f"augrun.{settings}"), settings

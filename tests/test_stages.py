@@ -187,7 +187,7 @@ def test_collect_keeps_what_a_running_job_comes_back_to(tmp_path):
         assert [entry.fingerprint for entry in collect(store)] == [other.fingerprint]
         assert first.done and features.done
     assert {entry.fingerprint for entry in collect(store)} == {first.fingerprint, features.fingerprint}
-    assert not list((tmp_path / "locks").glob("*.json"))
+    assert not list((tmp_path / "locks").glob("needed-*"))
 
 
 def test_a_killed_job_s_list_keeps_nothing(tmp_path):

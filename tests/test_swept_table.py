@@ -251,3 +251,43 @@ def test_what_the_store_lacks_comes_from_mlflow(
 def test_tables_that_are_measured_ask_no_server(output: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.run(["table", "godwin2021_table1", "--tracking", "default"]) == 2
     assert "it is measured on corpora, not on runs; leave --tracking out" in capsys.readouterr().err
+
+
+class Kept:
+    """A recorder that sends nothing."""
+
+    def __init__(self, problem: str | None = None) -> None:
+        self.problem = problem
+
+    def add_comparison(self, of: Path, folder: Path) -> None: ...
+
+    def closing_line(self) -> str:
+        return self.problem or "all is sent"
+
+
+def test_a_swept_row_is_shown_when_it_is_done_and_not_again(
+    output: Path, corpus: Path, conf: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from augrun.reports import comparison
+
+    def write(folder: Path, name: str, *_: Any, **__: Any) -> None:
+        (folder / comparison.CONSOLE).write_text(f"the table of {name}")
+
+    monkeypatch.setattr(comparison, "write", write)
+    words = ["experiment=small", f"dataset.root={corpus}", "trials.count=1"]
+    made = {name: planned(conf, *words, f"generator={name}") for name in ("none", "copy")}
+    rows = [(name, finish(one, 0.5)) for name, one in made.items()]
+
+    def shown(page: bool, problem: str | None = None) -> list[str]:
+        recorder: Any = Kept(problem)
+        experiment.compare(made["copy"].config, rows, of=rows[1][1], page=page, recorder=recorder)
+        return capsys.readouterr().out.splitlines()
+
+    told = ["the table of comparison", "all is sent"]
+    assert shown(page=False) == told
+    assert shown(page=False) == []
+    warned: list[str] = []
+    monkeypatch.setattr(experiment.log, "warning", warned.append)
+    assert shown(page=False, problem="12 figures were not sent") == []
+    assert warned == ["12 figures were not sent"]
+    assert shown(page=True) == told and shown(page=True) == told  # who asks for it alone sees it each time

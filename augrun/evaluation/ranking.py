@@ -73,11 +73,12 @@ class Ranking:
         three times as fast.
 
         Args:
-            weights: float64, shape (clusters, draws).
+            weights: shape (clusters, draws).
 
         Returns:
             Shape (blocks or rankings, draws) each.
         """
+        weights = np.asarray(weights, np.float64)
         if (weights == np.rint(weights)).all() and (self.cells @ np.abs(weights)).max(initial=0) < EXACT:
             weights = weights.astype(np.float32)
         between, inside_of = self.added[weights.dtype]

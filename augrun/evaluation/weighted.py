@@ -115,7 +115,7 @@ class Weighted:
         """The metrics under weights and under 1 - weights, for little more than one of them.
 
         Args:
-            weights: see `measure`.
+            weights: from 0 to 1; see `measure`.
         """
         weights = np.asarray(weights, np.float64)
         found = np.empty((2, len(weights), len(self.names)))

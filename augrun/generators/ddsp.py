@@ -22,6 +22,7 @@ from augrun import audio
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
 from augrun.generators.base import Generator, replace_file, require_sound
+from augrun.generators.yin import check_range
 from augrun.job import Job
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
@@ -121,9 +122,7 @@ class DDSP(Generator):
         if self.prime_s > self.sample_s:
             prime, sample = f"generator.prime_s={self.prime_s:g}", f"generator.sample_s={self.sample_s:g}"
             raise RequestError(f"{prime} is longer than {sample}; give it at most as much")
-        if not self.f0_min < self.f0_max < self.sample_rate / 2:
-            edges = f"generator.f0_min={self.f0_min:g} and generator.f0_max={self.f0_max:g}"
-            raise RequestError(f"{edges} must rise and stay below half the sample rate, {self.sample_rate / 2:g} Hz")
+        check_range(self.f0_min, self.f0_max, self.sample_rate)
         if min(self.fft_sizes, default=0) < 4:
             raise RequestError(f"generator.fft_sizes={list(self.fft_sizes)} needs sizes of 4 and more")
 

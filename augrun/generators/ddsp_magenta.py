@@ -28,6 +28,7 @@ from augrun.generators import external_process
 from augrun.generators.base import Generator
 from augrun.generators.external import answer
 from augrun.generators.external_files import REPLY, REQUESTS, Exchange, write_lines
+from augrun.generators.yin import check_range
 from augrun.job import Job
 
 if TYPE_CHECKING:  # torch is imported where it is needed; the program is named so that its code counts as this one's
@@ -112,9 +113,7 @@ class DDSPMagenta(Generator):
         if self.prime_s > self.sample_s:
             prime, sample = f"generator.prime_s={self.prime_s:g}", f"generator.sample_s={self.sample_s:g}"
             raise RequestError(f"{prime} is longer than {sample}; give it at most as much")
-        if not self.f0_min < self.f0_max < self.sample_rate / 2:
-            edges = f"generator.f0_min={self.f0_min:g} and generator.f0_max={self.f0_max:g}"
-            raise RequestError(f"{edges} must rise and stay below half the sample rate, {self.sample_rate / 2:g} Hz")
+        check_range(self.f0_min, self.f0_max, self.sample_rate)
 
     def check(self) -> None:
         """Looks for the package's environment before any work.

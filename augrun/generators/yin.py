@@ -10,9 +10,33 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import fft
 
+from augrun.errors import RequestError
+
+WINDOW = 1024  # 64 ms at 16 kHz: three periods of 50 Hz
 THRESHOLD = 0.1  # section II.D: a period is taken for the fundamental's below this aperiodic share of the power
+
+
+def check_range(low: float, high: float, sample_rate: int) -> None:
+    """Refuses a range that YIN cannot look through in its window.
+
+    Args:
+        low: lowest fundamental, Hz.
+        high: highest fundamental, Hz.
+        sample_rate: Hz.
+
+    Raises:
+        RequestError: it does not rise, or an end of it is out of reach.
+    """
+    edges = f"generator.f0_min={low:g} and generator.f0_max={high:g}"
+    if not low < high < sample_rate / 2:
+        raise RequestError(f"{edges} must rise and stay below half the sample rate, {sample_rate / 2:g} Hz")
+    if sample_rate / low > WINDOW - 2:
+        least = math.ceil(10 * sample_rate / (WINDOW - 2)) / 10
+        raise RequestError(
+            f"generator.f0_min={low:g}: no period of it fits into the {WINDOW} samples that are looked at, at "
+            f"{sample_rate} Hz; give {least:g} or more"
+        )
 
 
 def yin(sound: np.ndarray, sample_rate: int, hop: int, low: float, high: float, window: int) -> np.ndarray:
@@ -24,7 +48,7 @@ def yin(sound: np.ndarray, sample_rate: int, hop: int, low: float, high: float, 
         hop: samples.
         low: lowest fundamental, Hz.
         high: highest fundamental, Hz.
-        window: samples of a frame; the longest period is shorter than that.
+        window: samples of a frame, an even number; the longest period is shorter than that.
 
     Returns:
         Hz, (N // hop + 1,).
@@ -42,6 +66,8 @@ def _normalised_difference(frames: np.ndarray, longest: int) -> np.ndarray:
     A frame is taken to be followed by silence, so that the difference (equation 6) of a lag k has three terms: the
     frame's energy, that of its samples from k on, and twice the autocorrelation.
     """
+    from scipy import fft
+
     size = fft.next_fast_len(2 * frames.shape[1] - 1, real=True)
     spectrum = fft.rfft(frames, size)
     correlation = fft.irfft(spectrum.real**2 + spectrum.imag**2, size)

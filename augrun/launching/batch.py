@@ -146,12 +146,12 @@ class SubmititSlurmLauncher(SubmititLauncher):
 
     def parameters(self, config: DictConfig) -> dict[str, Any]:
         of = self.settings
-        gpus = wants_gpus(config) if of.gpus_per_node is None else of.gpus_per_node
+        count = wants_gpus(config) if of.gpus_per_node is None else of.gpus_per_node
         found = {
             "name": "augrun",
             "timeout_min": of.timeout_min,
             "cpus_per_task": of.cpus_per_task,
-            "gpus_per_node": gpus or None,
+            "gpus_per_node": count or None,
             "mem_gb": of.mem_gb,
             "slurm_partition": of.partition,
             "slurm_account": of.account,

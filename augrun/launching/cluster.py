@@ -87,8 +87,8 @@ class RayLauncher(ManyJobs):
         """What a job takes of a cluster that has so much."""
         local = self.settings.address is None
         cpus = self.settings.cpus or (max(1, cores() // self.jobs(config)) if local else 1)
-        gpus = (wants_gpus(config) if of.get("GPU") else 0) if self.settings.gpus is None else self.settings.gpus
-        return {"num_cpus": cpus, "num_gpus": gpus}
+        count = (wants_gpus(config) if of.get("GPU") else 0) if self.settings.gpus is None else self.settings.gpus
+        return {"num_cpus": cpus, "num_gpus": count}
 
     def threads(self, config: DictConfig) -> int | None:
         return max(1, int(self.resources(config, {})["num_cpus"]))

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from augrun.errors import RequestError
 from augrun.generators import yin as module
-from augrun.generators.yin import yin
+from augrun.generators.yin import check_range, yin
 
 RATE = 16000
+PHRASES = ("cello-phrase", "sax-phrase", "sax-phrase-short", "singing-female")
+PHRASES += ("flute-A4", "oboe-A4", "trumpet-A4", "violin-B3", "soprano-E4")
 
 
 def written_out(frame: np.ndarray, shortest: int, longest: int) -> float:
@@ -85,11 +88,45 @@ def test_dips_and_vertices_are_librosa_s(monkeypatch: pytest.MonkeyPatch) -> Non
         np.testing.assert_allclose(yin(sound, RATE, 64, 70, 2000, 512), expected, rtol=1e-9)
 
 
+def recording(folder: Path, name: str, seconds: int) -> np.ndarray:
+    sound, rate = sf.read(folder / f"music/audio/{name}.flac", dtype="float32", always_2d=True)
+    return librosa.resample(sound[: seconds * rate, 0], orig_sr=rate, target_sr=RATE)
+
+
 @pytest.mark.parametrize("name", ["flute-A4", "singing-female", "cello-phrase"])
 def test_recordings_as_librosa(shared_data: Path, name: str) -> None:
-    sound, rate = sf.read(shared_data / f"music/audio/{name}.flac", dtype="float32", always_2d=True)
-    sound = librosa.resample(sound[: 4 * rate, 0], orig_sr=rate, target_sr=RATE)
+    sound = recording(shared_data, name, 4)
     found = yin(sound, RATE, 64, 50, 2000, 1024)
     expected = librosa.yin(sound, fmin=50, fmax=2000, sr=RATE, frame_length=1024, hop_length=64)
     off = np.abs(1200 * np.log2(found / expected))
     assert (off < 1).mean() > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PHRASES)
+def test_recordings_as_pyin(shared_data: Path, name: str) -> None:
+    """A path through candidates is what pYIN finds beside; where it hears a voice the two agree."""
+    sound = recording(shared_data, name, 8)
+    found = yin(sound, RATE, 64, 50, 2000, 1024)
+    expected, voiced, _ = librosa.pyin(sound, fmin=50, fmax=2000, sr=RATE, frame_length=1024, hop_length=64)
+    assert voiced.mean() > 0.7
+    assert (np.abs(1200 * np.log2(found / expected))[voiced] < 50).mean() > 0.98
+
+
+@pytest.mark.parametrize("samples", [0, 1, 300])
+def test_sounds_shorter_than_a_window(samples: int) -> None:
+    found = yin(np.ones(samples, np.float32), RATE, 64, 50, 2000, 1024)
+    assert found.shape == (samples // 64 + 1,) and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rate", "said"),
+    [
+        (500, 400, 16000, r"^generator\.f0_min=500 and generator\.f0_max=400 must rise and stay below half the sample"),
+        (50, 8000, 16000, r"half the sample rate, 8000 Hz$"),
+        (50, 2000, 96000, r"^generator\.f0_min=50: no period of it fits .* at 96000 Hz; give 94 or more$"),
+    ],
+)
+def test_a_range_out_of_reach_is_refused(low: float, high: float, rate: int, said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        check_range(low, high, rate)
