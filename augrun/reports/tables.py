@@ -29,6 +29,9 @@ DATA = {
 }
 NOTHING = "–"
 
+#: Means that are nearer than this are one: recalls of classes of one size, averaged, are not the accuracy to the bit.
+EQUAL = 1e-9
+
 #: What is said of rows whose trials share a generator.
 ONCE = (
     "the generator was trained once a fold for all trials, so that ± and intervals over trials do not hold the noise "
@@ -201,11 +204,11 @@ class Table:
             gain, reference = self.difference(row, column), self.reference_of(row)
             if gain is None or reference is None:
                 return False
-            return gain > 0 and gain >= self.margin * abs(reference.measured[column]["mean"] or 0.0)
+            return gain > EQUAL and gain >= self.margin * abs(reference.measured[column]["mean"] or 0.0)
         alike = [other for other in self.rows if all(_same(other, row, key) for key in ("dataset", "data", "scale"))]
         means = [other.measured[column]["mean"] for other in alike]
         present = [value for value in means if value is not None]
-        return len(present) > 1 and mean == max(present)
+        return len(present) > 1 and mean >= max(present) - EQUAL
 
     def json(self) -> dict[str, Any]:
         """The table as plain data."""

@@ -131,6 +131,16 @@ def test_highlight_rules_differ_where_they_should() -> None:
     assert not alone.stands_out(alone.rows[0], "uar")
 
 
+def test_what_is_the_same_but_for_its_last_bits_stands_out_alike() -> None:
+    third = 0.1 + 0.2
+    assert third > 0.3
+    rows = [(name, result(name, {"uar": mean})) for name, mean in (("none", 0.3), ("x", third), ("y", 0.3 - 1e-6))]
+    best = Table.of("t", rows)
+    assert [best.stands_out(row, "uar") for row in best.rows] == [True, True, False]
+    above = Table.of("t", rows, highlight="above_reference")
+    assert not any(above.stands_out(row, "uar") for row in above.rows)
+
+
 def test_markdown() -> None:
     text = renderings.markdown(three())
     assert "| none | 0.500 ± 0.012 | 0.600 ± 0.012 |" in text
