@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TINY_JUKEBOX := $(or $(AUGRUN_OUTPUT),outputs)/tiny-jukebox
 SHELL := /bin/bash
+# A process that crashes ends the tests: where another takes its place, xdist 3.8 may wait for it without end.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check tables bench env-augment env-ddsp tracking-server clean
@@ -23,10 +25,10 @@ demo: $(STAMP) ## the main job on a rendered stand-in corpus: baseline, DDSP, au
 	$(BIN)/augrun
 
 test: $(STAMP) ## the tests, without those marked slow
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
+	$(BIN)/python -m pytest -q $(SPREAD) tests
 
 test-slow: $(STAMP) ## the tests marked slow
-	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --no-loadscope-reorder tests
+	$(BIN)/python -m pytest -q -m slow $(SPREAD) tests
 
 check: $(STAMP) ## ruff and the type checker
 	$(BIN)/ruff check augrun hydra_plugins scripts tests

@@ -186,7 +186,7 @@ def _trainer(job: Job, course: Course, record: Record, devices: int, manual: boo
     # Several losses by hand leave some parameters out of each.
     strategy: Any = DDPStrategy(find_unused_parameters=manual) if devices > 1 else "auto"
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=hardware.accelerator,
             devices=devices,
             strategy=strategy,
@@ -212,6 +212,15 @@ def _trainer(job: Job, course: Course, record: Record, devices: int, manual: boo
             f"trainer.accelerator={hardware.accelerator} trainer.precision={hardware.precision} "
             f"does not work here: {said}\nUse trainer=cpu or trainer=auto, and trainer.precision=32-true."
         ) from error
+    # At its end Lightning gives every signal the handler that Python knows of. It knows of none that C code has set,
+    # and faulthandler, which says where a crash was, would be off from then on.
+    trainer._signal_connector._get_current_signal_handlers = _replaced  # type: ignore[method-assign]
+    return trainer
+
+
+def _replaced() -> dict[Any, Any]:
+    """The handlers that Lightning replaces while it trains."""
+    return {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
 
 
 def _compile(module: pl.LightningModule, hardware: Hardware) -> None:

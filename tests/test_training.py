@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
@@ -226,6 +227,19 @@ def test_ctrl_c_stays_keyboard_interrupt_and_the_handler_comes_back(tmp_path: Pa
         train(tmp_path, Net((1, 1), KeyboardInterrupt()))
     assert signal.getsignal(signal.SIGINT) is before
     assert len(json.loads((tmp_path / "history.json").read_text())) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel's account of handlers is Linux's")
+def test_a_training_leaves_what_tells_of_crashes_alone(tmp_path: Path) -> None:
+    def handled() -> set[str]:
+        (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path("/proc/self/status").read_text())
+        return {one.name for one in signal.Signals if int(caught, 16) >> one - 1 & 1}
+
+    if not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)
+    before = handled()
+    train(tmp_path)
+    assert "SIGSEGV" in before and handled() >= before
 
 
 def test_a_kill_while_saving_keeps_the_previous_checkpoint(
