@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The optional folder of real recordings and metadata beside the repository."""
-    folder = ROOT.parent / "shared" / "data"
+    folder = (ROOT.parent / "shared" / "data").resolve()
     if not folder.is_dir():
         pytest.skip("the optional folder ../shared/data with real recordings is not here")
     return folder
