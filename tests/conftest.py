@@ -15,9 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 ROOT = Path(__file__).resolve().parent.parent
 # librosa's functions are compiled by numba when they are first used. Processes that fill one folder of them at once
 # may load half a function and crash, so that each has its own; numba reads this when it is loaded.
-os.environ.setdefault(
-    "NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
-)
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
 
 #: What takes longest begins first, so that two processes end at about the same time.
 LONG = [

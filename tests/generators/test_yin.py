@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import librosa
@@ -91,6 +92,13 @@ def test_dips_and_vertices_are_librosa_s(monkeypatch: pytest.MonkeyPatch) -> Non
 def recording(folder: Path, name: str, seconds: int) -> np.ndarray:
     sound, rate = sf.read(folder / f"music/audio/{name}.flac", dtype="float32", always_2d=True)
     return librosa.resample(sound[: seconds * rate, 0], orig_sr=rate, target_sr=RATE)
+
+
+def test_processes_that_compile_librosa_at_once_have_a_folder_each() -> None:
+    """Else one may load half a function of another's and crash (three processes, one folder: 3 times in 15)."""
+    import numba
+
+    assert Path(numba.config.CACHE_DIR).name == os.environ.get("PYTEST_XDIST_WORKER", "alone")
 
 
 @pytest.mark.parametrize("name", ["flute-A4", "singing-female", "cello-phrase"])
