@@ -43,11 +43,12 @@ FLOOR_DB = 60.0  # levels further below the prime's peak count as silence
 #: Semitones above the root: major, minor, and their sevenths.
 CHORDS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 3, 7, 10))
 
-#: 0.7 million parameters, and windows of half a signal. The learning rate falls to a tenth in the course of training.
+#: 0.7 million parameters, and windows of half a signal. In the course of training the learning rate falls to a
+#: hundredth.
 REDUCED: dict[str, Any] = {
     "sample_s": 2.048, "prime_s": 2.048, "frame_rate": 62.5, "harmonics": 60, "z_units": 128, "units": 128,
     "channels": 128, "layers": 2, "fft_sizes": (2048, 512, 128), "validation_windows": 30, "steps": 1200,
-    "steps_per_epoch": 150, "batch_size": 4, "learning_rate": 3e-3, "decay": 0.1, "decay_steps": 1200,
+    "steps_per_epoch": 150, "batch_size": 4, "learning_rate": 3e-3, "decay": 0.1, "decay_steps": 600,
 }  # fmt: skip
 
 
