@@ -49,7 +49,7 @@ tables: $(STAMP) ## the published tables at demo scale, on the stand-ins; Jukebo
 	@set -e; for table in bao2019_table2 bao2019_table3 latif2020_table1 latif2020_table2 latif2020_table3; do \
 		$(BIN)/augrun -m experiment=$$table scale=demo; done
 
-bench: $(STAMP) ## all benchmarks into one table, outputs/bench (20 minutes on two cores); ONLY="features sweep" for some
+bench: $(STAMP) ## all benchmarks into one table, outputs/bench (10 to 20 minutes on two cores); ONLY="features sweep" for some
 	@sh scripts/setup_augment_env.sh .venv-augment $(BIN)/python || echo "make env-augment failed: the table says what it lacks"
 	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY))
 
