@@ -214,7 +214,8 @@ def _trainer(job: Job, course: Course, record: Record, devices: int, manual: boo
         ) from error
     # At its end Lightning gives every signal the handler that Python knows of. It knows of none that C code has set,
     # and faulthandler, which says where a crash was, would be off from then on.
-    trainer._signal_connector._get_current_signal_handlers = _replaced  # type: ignore[method-assign]
+    if connector := getattr(trainer, "_signal_connector", None):  # Lightning's own, which another release may name anew
+        connector._get_current_signal_handlers = _replaced
     return trainer
 
 
