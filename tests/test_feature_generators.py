@@ -12,6 +12,7 @@ from augrun import experiment
 from augrun.code import describe
 from augrun.condition import Condition
 from augrun.errors import AugrunError, RequestError
+from tests.here import here
 from tests.test_leakage import condition, write
 
 MEANS = [
@@ -108,6 +109,30 @@ def test_another_fit_is_another_generator(tmp_path: Path) -> None:
     assert one.cells[0].generator is not None and other.cells[0].generator is not None
     assert one.cells[0].generator.fingerprint != other.cells[0].generator.fingerprint
     assert one.cells[0].classifier.fingerprint != other.cells[0].classifier.fingerprint
+
+
+def test_a_run_of_an_undersampled_corpus_ends_with_its_differences_from_the_whole(tmp_path: Path) -> None:
+    """As `0.4 Balanced` of Table 3 of Chatziagapi et al. 2019 does: neither of the two rows has a generator."""
+    corpus = write(tmp_path / "corpus", 0)
+    about = ["protocol=imbalance", "protocol.limit=1", "protocol.minority=sad", "protocol.remove=0.5", "trainer=cpu"]
+    thin = ["generator=none", "policy=undersample", "policy.ratio=0.8", "trials.count=1", "significance.resamples=50"]
+    nearest = ["~classifier", "+classifier._target_=tests.toy_generators.Nearest", "+classifier.name=nearest"]
+    words = ["dataset=feel", f"dataset.root={corpus}", "dataset.test_manifest=null", "scale=demo"]
+    ended = here(*words, *about, *thin, *nearest, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "undersample_0.8" in ended.stdout
+    found = list((tmp_path / "outputs").rglob("tables/differences.json"))
+    assert found
+    for path in found:
+        rows = json.loads(path.read_text())["rows"]
+        assert [row["row"].split(": ")[0] for row in rows] == [
+            "uar",
+            "war",
+            "f1_macro",
+            "pr_auc_macro",
+            "roc_auc_macro",
+        ]
+        assert {row["condition"]["generator"] for row in rows} == {"none"}
 
 
 def test_undersampling_needs_no_generator_and_keeps_the_baseline(tmp_path: Path) -> None:

@@ -162,6 +162,11 @@ class Table:
         """Whether figures are bare: counted or added up, not means over trials with a spread and a number."""
         return all(values["n"] is None for row in self.rows for values in row.measured.values())
 
+    @property
+    def has_words(self) -> bool:
+        """Whether some cells are words. Such a table has no reference row, no differences and no highlight."""
+        return any(isinstance(values["mean"], str) for row in self.rows for values in row.measured.values())
+
     def shown(self, value: Figure) -> str:
         """A figure as this table shows it; whole numbers and words as such."""
         if isinstance(value, str):
@@ -172,8 +177,10 @@ class Table:
         """The row that `row` is compared with: without a generator, but else alike; None where there is none.
 
         The table's reference serves where dataset, protocol and scale agree, so that differences within one corpus
-        are counted, never those between two.
+        are counted, never those between two. A table with words has none: words have no differences.
         """
+        if self.has_words:
+            return None
         if row.baseline:  # known exactly: conditions may differ in settings that their names do not tell
             return next((o for o in self.rows if o.fingerprint == row.baseline and o is not row), None)
         first = next((other for other in self.rows if other.name == self.reference), None)
@@ -198,7 +205,7 @@ class Table:
     def stands_out(self, row: Row, column: str) -> bool:
         """Whether the highlight rule marks this figure."""
         mean = row.measured[column]["mean"]
-        if mean is None or self.highlight == "none":
+        if mean is None or self.highlight == "none" or self.has_words:
             return False
         if self.highlight == "above_reference":
             gain, reference = self.difference(row, column), self.reference_of(row)

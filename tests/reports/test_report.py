@@ -96,6 +96,28 @@ def test_the_table_knows_what_is_more_than_noise(page: tuple[Path, str]) -> None
     assert "<.001" in (page[0] / "tables" / "comparison.txt").read_text()
 
 
+def test_several_rows_without_a_generator_are_compared_with_the_first(tmp_path: Path) -> None:
+    """Undersampled corpora have no generator either; the table of differences is one of words."""
+    rows = [("Initial", leave(tmp_path / "initial", "none", 0.0))]
+    for name, gain in (("0.4 Balanced", 0.25), ("Fully Balanced", 0.1)):
+        place = leave(tmp_path / name, "none", gain)
+        content = json.loads((place / "results.json").read_text()) | {"fingerprint": name}
+        content["condition"]["policy"] = name
+        (place / "results.json").write_text(json.dumps(content))
+        rows.append((name, place))
+    comparison.write(tmp_path, "sweep", rows, settings=Settings(resamples=200))
+    stored = json.loads((tmp_path / "tables" / "comparison.json").read_text())
+    means = {row["row"]: row["measured"]["uar"] for row in stored["rows"]}
+    found = {name: values["difference"]["difference"] for name, values in means.items() if "difference" in values}
+    assert found == {name: pytest.approx(means[name]["mean"] - means["Initial"]["mean"]) for name, _ in rows[1:]}
+    words = json.loads((tmp_path / "tables" / "differences.json").read_text())
+    assert [row["row"] for row in words["rows"]] == [
+        f"{column}: {name}" for column in ("uar", "war") for name in ("0.4 Balanced", "Fully Balanced")
+    ]
+    assert words["rows"][0]["measured"]["difference"]["mean"] == f"{found['0.4 Balanced']:+.3f}"
+    assert "In brackets" not in (tmp_path / "tables" / "differences.md").read_text()
+
+
 def test_the_page_stands_alone_and_has_every_part(page: tuple[Path, str]) -> None:
     html = page[1]
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", html)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from augrun.reports import renderings
-from augrun.reports.tables import MULTILABEL, SINGLE_LABEL, Table
+from augrun.reports import html_table, renderings
+from augrun.reports.tables import MULTILABEL, SINGLE_LABEL, Row, Table
 
 
 def result(
@@ -289,6 +289,30 @@ def test_mistakes_are_refused() -> None:
         Table.of("t", [row], reference="b")
     with pytest.raises(ValueError, match="a footnote that says how the data differ"):
         Table.of("t", [row], published={"a": {"uar": 0.5}})
+
+
+@pytest.mark.parametrize("highlight", ["best", "above_reference", "none"])
+def test_a_table_of_words_has_no_reference_and_no_highlight(highlight: Any, tmp_path: Path) -> None:
+    """Neither by the name of a row, nor by its fingerprint, nor among rows without a generator."""
+    words = dict.fromkeys(("std", "n", "ci_low", "ci_high", "p")) | {"mean": "+0.100"}
+    thin, ddsp = result("none", {})["condition"] | {"policy": "undersample"}, result("ddsp", {})["condition"]
+    rows = tuple(
+        Row(name, about, {"difference": words}, {"difference": None}, name, baseline)
+        for name, about, baseline in (
+            ("plain", thin, ""),
+            ("thin", thin, ""),
+            ("ddsp", ddsp, ""),
+            ("last", ddsp, "ddsp"),
+        )
+    )
+    table = Table("t", rows, ("difference",), "plain", highlight, ("Data: a STAND-IN.",))
+    assert [table.reference_of(row) for row in rows] == [None] * 4
+    assert [table.difference(row, "difference") for row in rows] == [None] * 4
+    assert not any(table.stands_out(row, "difference") for row in rows)
+    table.write(tmp_path)
+    for form in (renderings.markdown(table), renderings.latex(table), renderings.text(table), html_table.page(table)):
+        assert form.count("+0.100") == 4 and "ifference from" not in form and "reference" not in form
+    assert [line["difference mean"] for line in read_csv(table)] == ["+0.100"] * 4
 
 
 def test_what_stands_out_by_a_margin() -> None:
