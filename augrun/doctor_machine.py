@@ -71,6 +71,7 @@ def _features(examined: Examined) -> float | None:
     representation = build(examined.config["representation"])
     if not read or not hasattr(representation, "seconds_per_frame"):
         return None
+    step = representation.seconds_per_frame  # None: one vector a clip, however long the clip is
     try:
         extracted = condition.used[: len(read)]  # the recorded corpora's come first
         if all((examined.store / "features" / fingerprint).is_dir() for fingerprint in extracted):
@@ -80,7 +81,8 @@ def _features(examined: Examined) -> float | None:
     limit = None if condition.segments.seconds is not None else examined.config["dataset"].get("input_frames")
     total = 0.0
     for corpus in read:
-        frames = corpus.clips["duration_s"].to_numpy(float) / representation.seconds_per_frame + 1
+        seconds = corpus.clips["duration_s"].to_numpy(float)
+        frames = np.ones(len(seconds)) if step is None else seconds / step + 1
         frames = np.where(np.isfinite(frames), frames, limit or 0)
         total += float(np.minimum(frames, limit or np.inf).sum()) * representation.bands * 4
     return total

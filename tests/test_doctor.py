@@ -176,6 +176,12 @@ def test_nothing_is_trained_and_mlflow_is_not_even_imported(speech: Path, tmp_pa
     assert [path.name for path in (tmp_path / "outputs" / "store").iterdir()] == ["index"]
 
 
+def test_functionals_need_a_vector_a_clip(speech: Path, tmp_path: Path, roomy: object) -> None:
+    (said,) = about("disk", *small(speech, "representation=is10", "classifier=svm"))
+    # 16 clips of one vector, 1,582 functionals of four bytes
+    assert said == f"ok    disk: the features need 101.2 KB, 50.0 GB free for the store ({tmp_path}/outputs/store)"
+
+
 def test_a_second_look_opens_no_file(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = lines(*small(speech))
 
@@ -265,7 +271,8 @@ def test_an_unreachable_server_does_not_stop_a_run(speech: Path, port: int, caps
     assert capsys.readouterr().out.splitlines()[-1] == "the run could start (1 warning)"
 
 
-def test_servers_that_answer(speech: Path, server: str) -> None:
+def test_servers_that_answer(speech: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_machine, "TIMEOUT_S", 300)
     assert about("tracking", *small(speech, "tracking=server", f"tracking.uri={server}")) == [
         f"ok    tracking: {server} answers"
     ]
