@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Tests that run side by side, and the processes that they start, have a core each; torch reads this when it is loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -16,6 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # librosa's functions are compiled by numba when they are first used. Processes that fill one folder of them at once
 # may load half a function and crash, so that each has its own; numba reads this when it is loaded.
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("augrun", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("augrun")
 
 #: What takes longest begins first, so that two processes end at about the same time.
 LONG = [

@@ -30,7 +30,7 @@ def augrun(*arguments: str, cwd: Path | None = None, **environment: str) -> subp
         env={**clean, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

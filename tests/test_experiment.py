@@ -17,6 +17,8 @@ import soundfile as sf
 import torch
 import yaml
 
+from tests.processes import restore_signals
+
 SMALL = [
     "dataset.input_frames=256",
     "classifier.width=0.1",
@@ -53,12 +55,13 @@ def start(output: Path, *arguments: str, cwd: Path | None = None) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=restore_signals,
     )
 
 
 def augrun(output: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     process = start(output, *arguments, cwd=cwd)
-    out, err = process.communicate(timeout=400)
+    out, err = process.communicate(timeout=800)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -413,7 +416,7 @@ def test_an_interrupted_run_is_marked_killed_and_goes_on(base, tmp_path):
     process = start(output, "generator=none", "dataset=jamendo_mood", *base)
     wait_for(process, lambda: any((output / "store").glob("classifier/*.partial/*/last.ckpt")))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "the same command goes on from here" in err
     assert "Traceback" not in err

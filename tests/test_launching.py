@@ -28,6 +28,7 @@ from augrun.launching.base import ManyJobs, Trace
 from augrun.launching.work import JobError, Result
 from augrun.stages import JOURNAL
 from tests import toy_jobs
+from tests.processes import restore_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -211,7 +212,7 @@ def test_a_process_that_dies_with_nothing_to_do_costs_nothing(tmp_path: Path) ->
             for place in made._idle:
                 (worker,) = place._processes
                 os.kill(worker, signal.SIGKILL)
-            deadline = time.time() + 30
+            deadline = time.time() + 300
             while not all(place._flags.broken for place in made._idle) and time.time() < deadline:
                 time.sleep(0.05)
     finally:
@@ -314,18 +315,18 @@ def test_jobs_end_with_their_sweep(ended: signal.Signals, tmp_path: Path) -> Non
         "import sys; from pathlib import Path; from tests import test_launching as t, toy_jobs\n"
         "t.launched('joblib', Path(sys.argv[1]), [toy_jobs.SLEEPER, toy_jobs.SLEEPER], 'hydra.launcher.jobs=2')"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.time() + 60
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=restore_signals)
+    deadline = time.time() + 300
     while not (tmp_path / "asleep").exists():
         assert process.poll() is None and time.time() < deadline
         time.sleep(0.05)
     pids = _children(process.pid)
     assert pids
     process.send_signal(ended)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     assert process.returncode == -ended
+    deadline = time.time() + 300
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.time() < deadline
         time.sleep(0.05)

@@ -66,7 +66,7 @@ def test_processes_that_contend_go_one_at_a_time(tmp_path: Path, kind: str) -> N
     number = tmp_path / "number"
     number.write_text("0")
     processes = [start(COUNT, tmp_path / "one.lock", number) for _ in range(4)]
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(600) for process in processes] == [0] * 4
     assert number.read_text() == "100"
     assert (tmp_path / "kind").read_text() == f"{kind}\n"
     assert not list(tmp_path.glob(".*")), "nothing is left beside the lock"
@@ -89,9 +89,10 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path, kind: str)
     holder = holding(path)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    before = time.monotonic()
-    with locks.lock(path):
-        assert time.monotonic() - before < 2
+    one = locks.lock(path)
+    one.acquire(timeout=0)  # without waiting
+    assert locks.held(path)
+    one.release()
     assert not locks.held(path)
 
 
@@ -103,24 +104,32 @@ def elsewhere(path: Path) -> Path:
     return owner
 
 
-def test_a_holder_elsewhere_is_believed_for_as_long_as_it_shows_that_it_lives(tmp_path: Path) -> None:
-    owner = elsewhere(tmp_path / "one.lock")
-    stop = threading.Event()
+class Clock:
+    """A clock that only sleeping moves on; meanwhile a holder may show that it lives."""
 
-    def live() -> None:
-        while not stop.wait(0.05):
-            os.utime(owner)
+    def __init__(self, owner: Path) -> None:
+        self.now, self.owner, self.alive = 0.0, owner, True
 
-    threading.Thread(target=live).start()
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.alive:
+            os.utime(self.owner, (self.now, self.now))
+
+
+def test_a_holder_elsewhere_is_believed_for_as_long_as_it_shows_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(elsewhere(tmp_path / "one.lock"))
+    monkeypatch.setattr(locks, "time", clock)
     waiting = FolderLock(tmp_path / "one.lock", stale_s=0.4, poll_s=0.02)
-    try:
-        with pytest.raises(Timeout):
-            waiting.acquire(timeout=1.5)
-    finally:
-        stop.set()
-    before = time.monotonic()
+    with pytest.raises(Timeout):
+        waiting.acquire(timeout=1.5)
+    clock.alive, before = False, clock.now
     waiting.acquire(timeout=10)
-    assert 0.3 < time.monotonic() - before < 3
+    assert 0.4 < clock.now - before < 0.45
     waiting.release()
 
 
@@ -148,8 +157,10 @@ def test_a_holder_shows_that_it_lives(tmp_path: Path) -> None:
     with lock:
         first = lock.owner()
         assert first is not None and not first.gone
-        time.sleep(0.3)
-        second = lock.owner()
+        second, deadline = lock.owner(), time.monotonic() + 60
+        while second is not None and second.beat == first.beat and time.monotonic() < deadline:
+            time.sleep(0.01)
+            second = lock.owner()
         assert second is not None and second.token == first.token and second.beat > first.beat
     assert lock.owner() is None
 
@@ -161,7 +172,7 @@ def test_whoever_was_slow_to_break_a_lock_does_not_break_the_next_holders(tmp_pa
     judged = slow.owner()
     assert judged is not None
     fast = FolderLock(path, stale_s=0.05, poll_s=0.02)
-    fast.acquire(timeout=5)
+    fast.acquire(timeout=300)
     slow._break(judged)
     assert fast.is_locked
     with pytest.raises(Timeout):
@@ -196,7 +207,7 @@ FolderLock.__init__.__defaults__ = (0.05, 60.0, 0.02)
 stage = Store(Path(sys.argv[1])).stage("features", settings={}, inputs={}, code="augrun.errors")
 def work(folder):
     print("working", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 with sigterm_raises():
     stage.get(work)
 """
@@ -212,9 +223,7 @@ def test_a_job_whose_lock_was_taken_over_stops_at_once(tmp_path: Path, monkeypat
     (held,) = (tmp_path / "locks").glob("features-*.lock.held")
     (owner,) = held.iterdir()
     owner.unlink()
-    before = time.monotonic()
-    assert job.wait(30) == 143
-    assert time.monotonic() - before < 10
+    assert job.wait(300) == 143  # long before its work of ten minutes is done
     assert len(list((tmp_path / "features").glob("*.partial"))) == 1, "what it did is left to the other"
 
 

@@ -19,6 +19,7 @@ from mlflow.entities import Run
 
 from augrun import tracking_view
 from tests import browser
+from tests.processes import restore_signals
 from tests.test_experiment import augrun
 from tests.test_leakage import write
 from tests.test_tracking import closed_port
@@ -70,21 +71,21 @@ def address(swept: Path) -> Iterator[str]:
     port = closed_port()
     command = [sys.executable, "-m", "augrun", "ui", "--port", str(port)]
     env = {**os.environ, "AUGRUN_OUTPUT": str(swept)}
-    shown = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    shown = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, preexec_fn=restore_signals)
     assert shown.stdout is not None
     try:
         assert any("MLflow UI: " in line for line in iter(shown.stdout.readline, "")), "the UI ended"
         yield f"http://127.0.0.1:{port}/#"
     finally:
         shown.send_signal(signal.SIGINT)
-        assert shown.wait(timeout=30) == 0
+        assert shown.wait(timeout=300) == 0
 
 
 @pytest.fixture
 def page(pages: Any) -> Iterator[Any]:
     """A page of its own, with nothing remembered."""
     opened = pages.new_page(viewport={"width": 1560, "height": 900})
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(300_000)
     # MLflow opens an assistant beside its pages where it has not done so before.
     opened.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
     yield opened

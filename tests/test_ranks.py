@@ -238,7 +238,7 @@ def test_a_killed_rank_ends_the_job_which_then_goes_on(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(AugrunError) as caught:
         toy(tmp_path / "killed", Toy((1, 1), kill))
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300
     assert str(caught.value) == (
         "toy: rank 1 of 2 was killed by SIGKILL, and the others were stopped. The same command goes on from the last "
         "whole epoch. If memory was short, trainer.accumulate=2 takes less."
@@ -261,13 +261,14 @@ def test_ranks_end_with_a_killed_job_also_where_ctrl_c_is_ignored(tmp_path: Path
         "ranks.spawn(toy_jobs.sleep, sys.argv[1], ranks=2, folder=Path(sys.argv[1]), title='toy', apart=True)"
     )
     job = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[1])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(told := list(tmp_path.glob("rank-*"))) < 2:
         assert job.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     pids = [path.name.removeprefix("rank-") for path in told]
     job.kill()
     job.wait()
+    deadline = time.monotonic() + 300
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,8 @@ from augrun.job import Hardware
 
 GPU = Hardware(accelerator="gpu")
 
-#: A job that takes a GPU, says which, holds it for a while, and says when it has given it back.
+#: A job that takes a GPU, says which, holds it for a while, and says when it has given it back. `in pairs`: the first
+#: and the third to come hold theirs until the next one has one as well.
 JOB = """
 import sys, time
 from pathlib import Path
@@ -30,7 +32,15 @@ with slots.job():
     slots.need(Hardware(accelerator="gpu", devices=int(sys.argv[3])))
     import os
     print(time.time(), os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
-    time.sleep(float(sys.argv[4]))
+    if sys.argv[4] == "in pairs":
+        took = Path(sys.argv[1], "took")
+        took.mkdir(exist_ok=True)
+        (took / str(os.getpid())).touch()
+        pairs = (len(list(took.iterdir())) + 1) // 2
+        while len(list(took.iterdir())) < 2 * pairs:
+            time.sleep(0.02)
+    else:
+        time.sleep(float(sys.argv[4]))
     print(time.time(), flush=True)
 """
 
@@ -43,17 +53,17 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def start(folder: Path, names: str, devices: int, seconds: float) -> subprocess.Popen[str]:
+def start(folder: Path, names: str, devices: int, seconds: float | str) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if name != gpus.VISIBLE}
     arguments = [sys.executable, "-c", JOB, str(folder), names, str(devices), str(seconds)]
     return subprocess.Popen(arguments, env=clean, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_jobs_side_by_side_never_have_the_same_gpu(tmp_path: Path) -> None:
-    jobs = [start(tmp_path, "0,1", 1, 0.6) for _ in range(4)]
+    jobs = [start(tmp_path, "0,1", 1, "in pairs") for _ in range(4)]
     held = []
     for job in jobs:
-        out, err = job.communicate(timeout=60)
+        out, err = job.communicate(timeout=600)
         assert job.returncode == 0, err
         (began, name), (ended,) = (line.split() for line in out.splitlines())
         held.append((name, float(began), float(ended)))
@@ -67,19 +77,26 @@ def test_a_job_of_two_waits_until_both_are_free_and_a_killed_one_frees_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpus, "visible", lambda: ["0", "1"])
-    other = start(tmp_path, "1", 1, 60)
+    other = start(tmp_path, "1", 1, 600)
     assert other.stdout is not None and other.stdout.readline().split()[1] == "1"
-    began = time.time()
     os.environ[gpus.VISIBLE] = "0,1"  # of the person's
-    timer = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(1); os.kill({other.pid}, 9)"])
+
+    def kill_when_waited_for() -> None:
+        deadline = time.monotonic() + 300
+        while "waiting" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        other.kill()
+
+    killer = threading.Thread(target=kill_when_waited_for)
+    killer.start()
     with caplog.at_level("INFO", logger="augrun"), slots.job():
         slots.need(Hardware(accelerator="auto", devices=2))
-        assert time.time() - began > 0.9
         assert os.environ[gpus.VISIBLE] == "0,1"
         slots.need(GPU)  # a second need is met by what is there
         assert os.environ[gpus.VISIBLE] == "0,1"
     assert "no GPU is free for this job (2 here, 2 wanted), waiting" in caplog.text
-    assert timer.wait() == 0 and other.wait() == -signal.SIGKILL
+    killer.join()
+    assert other.wait() == -signal.SIGKILL
     with slots.job():
         slots.need(GPU)
         assert os.environ[gpus.VISIBLE] == "0"

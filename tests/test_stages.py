@@ -119,7 +119,7 @@ def test_a_killed_process_frees_the_lock_and_leaves_only_a_partial_folder(tmp_pa
         def compute(folder):
             (folder / "checkpoint").write_text("half")
             print("ready", flush=True)
-            time.sleep(60)
+            time.sleep(600)
         Store(Path(sys.argv[1])).stage("features", settings={}, inputs={}, code="augrun.errors").get(compute)
         """
     )
@@ -219,7 +219,9 @@ def test_a_lock_held_elsewhere_is_waited_for(tmp_path, caplog):
     def hold() -> None:
         with FileLock(path):
             held.set()
-            time.sleep(0.3)
+            deadline = time.monotonic() + 300
+            while "waiting" not in caplog.text and time.monotonic() < deadline:
+                time.sleep(0.01)
 
     threading.Thread(target=hold).start()
     held.wait()

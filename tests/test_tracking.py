@@ -29,6 +29,7 @@ from augrun.tracking import Recorder, Tracking
 from augrun.tracking_inputs import inputs
 from augrun.tracking_notes import experiment_note, note
 from augrun.tracking_parts import absolute_uri, flatten, is_dead, process, short
+from tests.processes import restore_signals
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS = 3
@@ -288,7 +289,7 @@ def test_sigterm_ends_a_run_as_killed(tmp_path: Path, output: Path) -> None:
         "from tests.test_tracking import *\n"
         f"with recorder(Path({str(output)!r})).running('f0', TITLE, NAMES, CONFIG):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(30)\n"
+        "    time.sleep(600)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
     assert ended.returncode == 143
@@ -545,22 +546,24 @@ def test_ui_answers_where_it_says_and_leaves_nothing_behind(tmp_path: Path, outp
         "import sys; from augrun import tracking; from pathlib import Path\n"
         f"sys.exit(tracking.ui(Path({str(output)!r}), port={port}))"
     )
-    shown = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    shown = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=restore_signals
+    )
     assert shown.stdout is not None
     lines = iter(shown.stdout.readline, "")
     assert any(f"http://127.0.0.1:{port}" in line for line in lines)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=300) as page:
         assert b"MLflow" in page.read()
     shown.send_signal(signal.SIGINT)
-    assert shown.wait(timeout=30) == 0
-    deadline = time.monotonic() + 10
+    assert shown.wait(timeout=300) == 0
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
             time.sleep(0.2)
             continue
         break
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", port), timeout=1)
+        socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def test_ui_refuses_what_cannot_be(tmp_path: Path) -> None:

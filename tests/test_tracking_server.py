@@ -25,6 +25,7 @@ from augrun.errors import RequestError
 from augrun.tracking import Recorder, Tracking
 from augrun.tracking_server import FOLDER, Server, serving
 from tests.counting import in_mlflow, on_disk, totals
+from tests.processes import restore_signals
 from tests.test_tracking import CONFIG, NAMES, TITLE, closed_port, condition
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,9 +70,9 @@ def server() -> Iterator[Server]:
 
 def job(number: int, output: Path, uri: str | None, folders: list[Path], start: Any, said: Any) -> None:
     """One of several jobs at once: its own condition, and one that all of them share, as a baseline is."""
-    recorder = Recorder(Tracking(uri=uri, experiment="many", timeout_s=60), output)
+    recorder = Recorder(Tracking(uri=uri, experiment="many", timeout_s=300), output)
     try:
-        start.wait(120)
+        start.wait(600)
         for folder in folders:
             with recorder.running(folder.name, TITLE, NAMES, CONFIG) as run:
                 run.log_condition(folder)
@@ -91,9 +92,9 @@ def at_once(conditions: list[Path], shared: Path, outputs: list[Path], uri: str 
     ]
     for one in jobs:
         one.start()
-    assert sorted(said.get(timeout=240) for _ in jobs) == [(n, None) for n in range(len(jobs))]
+    assert sorted(said.get(timeout=800) for _ in jobs) == [(n, None) for n in range(len(jobs))]
     for one in jobs:
-        one.join(60)
+        one.join(300)
 
 
 def conditions_in(place: Path) -> tuple[list[Path], Path]:
@@ -142,7 +143,7 @@ def test_a_server_that_goes_away_loses_nothing(tmp_path: Path, server: Server, m
     (comparison / "tables" / "comparison.md").write_text("| a |")
 
     def record(folder: Path) -> Recorder:
-        one = Recorder(Tracking(uri=server.uri, experiment="gone", timeout_s=5), tmp_path / "out")
+        one = Recorder(Tracking(uri=server.uri, experiment="gone", timeout_s=60), tmp_path / "out")
         with one.running(folder.name, TITLE, NAMES, CONFIG) as run:
             run.log_condition(folder)
         return one
@@ -197,7 +198,9 @@ def test_the_server_is_started_stopped_and_started_again(reachable: Path) -> Non
     environment = os.environ | {"AUGRUN_OUTPUT": str(reachable)}
 
     def start() -> subprocess.Popen[str]:
-        one = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        one = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=restore_signals
+        )
         assert one.stdout is not None
         assert f"    augrun tracking.uri=http://127.0.0.1:{port} …\n" in iter(one.stdout.readline, "")
         return one
@@ -216,7 +219,7 @@ def test_the_server_is_started_stopped_and_started_again(reachable: Path) -> Non
     second = start()
     assert client.get_experiment_by_name("kept") is not None
     second.send_signal(signal.SIGINT)
-    assert second.wait(60) == 0
+    assert second.wait(300) == 0
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert not [line for line in left.splitlines() if str(reachable) in line]
     assert set(Path(tempfile.gettempdir()).glob("augrun-postgres-*")) <= before

@@ -25,6 +25,7 @@ from augrun.batches import EpochSampler, derive_seed
 from augrun.errors import AugrunError, RequestError
 from augrun.job import Hardware, Job
 from augrun.training import fit, read_weights, reseed
+from tests.processes import restore_signals
 
 EPOCHS = 4
 
@@ -200,7 +201,9 @@ def run_script(tmp_path: Path, death: str) -> subprocess.CompletedProcess:
     root = Path(__file__).resolve().parent.parent
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, str(script), str(tmp_path / "fit")]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=600, preexec_fn=restore_signals
+    )
 
 
 def test_sigkill_then_again_is_exact(tmp_path: Path, undisturbed) -> None:

@@ -69,7 +69,9 @@ def test_what_another_job_holds_comes_last(tmp_path: Path, caplog: pytest.LogCap
     def hold() -> None:
         lock = cells_of(tmp_path, 3)[0].classifier.claim()  # the first cell's second step
         held.set()
-        time.sleep(1.0)
+        deadline = time.monotonic() + 300
+        while "waiting" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert lock is not None
         lock.release()  # a lock is its thread's own
 
@@ -103,10 +105,19 @@ def test_a_job_that_would_wait_can_go_on_elsewhere(tmp_path: Path) -> None:
     assert not turns.busy(baseline, ["classifier"])
 
 
-def trained(stages: list[Stage], sets: list[list[str]], seconds: float) -> None:
+def trained(
+    stages: list[Stage],
+    sets: list[list[str]],
+    begun: threading.Event | None = None,
+    until: threading.Event | None = None,
+) -> None:
+    """Trains those that are free together; tells that it has begun, and ends when `until` is set."""
+
     def fit(jobs: list[Job], places: list[int]) -> None:
         sets.append([stages[place].fingerprint for place in places])
-        time.sleep(seconds)
+        if begun is not None and until is not None:
+            begun.set()
+            assert until.wait(300)
         for job in jobs:
             (job.folder / "model").write_text(job.title)
 
@@ -117,20 +128,25 @@ def trained(stages: list[Stage], sets: list[list[str]], seconds: float) -> None:
 
 
 def test_jobs_that_want_overlapping_networks_train_none_twice(tmp_path: Path) -> None:
-    """Two start together, and a third while they are at it; whatever each of them leaves to the others is done."""
+    """A second comes while the first trains, a third while both do; what each leaves to the others is done."""
     stages = [stage(Store(tmp_path), "classifier", number) for number in range(7)]
     sets: list[list[str]] = []
 
-    def go(own: list[Stage], after: float) -> None:
-        time.sleep(after)
-        trained(own, sets, 0.6)
+    third_left_all = threading.Event()
+
+    def go(own: list[Stage], begun: threading.Event) -> None:
+        trained(own, sets, begun, third_left_all)
+        if len(own) == 7:
+            third_left_all.set()
         for one in own:
             one.get(lambda folder: (folder / "model").write_text("alone") and None)
 
-    wanted = [(stages[:4], 0.0), (stages[2:6], 0.2), (stages[:7], 0.3)]
-    threads = [threading.Thread(target=go, args=arguments) for arguments in wanted]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for own in (stages[:4], stages[2:6], stages[:7]):
+        begun = threading.Event()
+        threads.append(threading.Thread(target=go, args=(own, begun)))
+        threads[-1].start()
+        assert len(own) == 7 or begun.wait(300)  # the next one comes while this one is training
     for thread in threads:
         thread.join()
     trained_once = [fingerprint for group in sets for fingerprint in group]
@@ -152,6 +168,6 @@ def test_a_failure_gives_the_networks_back(tmp_path: Path) -> None:
         together.train(stages, lambda folder, of: Job(folder), breaks, lambda places: "")
     assert not any(one.held for one in stages)
     sets: list[list[str]] = []
-    trained(stages, sets, 0.0)
+    trained(stages, sets)
     assert all(one.done for one in stages) and len(sets) == 1
     assert stages[0].claim() is None  # done

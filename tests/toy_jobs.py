@@ -56,7 +56,7 @@ def special(seed: int, root: Path) -> None:
         raise Unsendable("a", "b")
     if seed == SLEEPER:
         (root / "asleep").touch()
-        time.sleep(60)
+        time.sleep(900)
 
 
 def give_up(number: int, which: int) -> None:
@@ -68,4 +68,4 @@ def give_up(number: int, which: int) -> None:
 def sleep(number: int, folder: str) -> None:
     """A rank that says that it is there, and does nothing."""
     Path(folder, f"rank-{os.getpid()}").touch()
-    time.sleep(120)
+    time.sleep(900)

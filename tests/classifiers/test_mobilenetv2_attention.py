@@ -232,7 +232,7 @@ def test_killed_twice_and_run_again_gives_the_undisturbed_model(tmp_path: Path, 
     found = []
     for steps in (6, 6):
         command = [sys.executable, str(script), str(folder), str(steps), str(torch.get_num_threads())]
-        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=120)
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=600)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
         found.append(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file()))
     assert found[0] == ["adam/best.ckpt", "adam/history.json", "adam/last.ckpt"]

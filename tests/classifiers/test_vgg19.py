@@ -337,7 +337,7 @@ def test_killed_and_run_again_gives_the_undisturbed_model(tmp_path: Path, traine
     script.write_text(KILLED)
     folder.mkdir()
     command = [sys.executable, str(script), str(folder), "4", str(torch.get_num_threads())]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=120)
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=600)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file())
     assert left == ["fit/best.ckpt", "fit/history.json", "fit/last.ckpt"]

@@ -282,5 +282,5 @@ def test_where_flock_does_not_reach_the_database_has_a_lock_of_ours(
         asking.start()
         asking.join(0.5)
         assert asking.is_alive()
-    asking.join(10)
+    asking.join(300)
     assert not asking.is_alive()

