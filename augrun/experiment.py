@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from augrun import cost, judging, profiling, schema, slots, spreading, turns
 from augrun.baseline import baseline_of
 from augrun.condition import Condition
+from augrun.core.files import write_text
 from augrun.errors import RequestError
 from augrun.recordings import build, real_root
-from augrun.stages import Store, write_text
+from augrun.stages import Store
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

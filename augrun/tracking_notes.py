@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from augrun import tracking_view
-from augrun.tracking_parts import is_number, read_json
+from augrun.core.files import read_json
+from augrun.tracking_parts import is_number
 
 #: What says so in words for each kind of data; nobody may take a stand-in for the real corpus.
 DATA = {

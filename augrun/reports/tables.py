@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from augrun.stages import write_text
+from augrun.core.files import write_text
 
 MULTILABEL = tuple(
     f"{metric}_{average}" for average in ("macro", "micro") for metric in ("f1_argmax", "f1_val", "pr_auc", "roc_auc")

@@ -22,6 +22,7 @@ import soundfile
 
 from augrun import audio, composing, schema
 from augrun.code import code_modules, describe
+from augrun.core.files import TEMPORARY
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.errors import AugrunError, RequestError
 from augrun.generators.base import REQUEST_COLUMNS
@@ -447,7 +448,7 @@ Signal().generate(pd.read_pickle({str(tmp_path / "requests.pkl")!r}), ("any",), 
     assert 40 <= len(list((tmp_path / "killed").glob("*.wav"))) < 400
     left = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.wav")}
     made_in(Signal(), requests, tmp_path / "killed", noise=noise)
-    for path in (tmp_path / "killed").glob(".*.part"):  # a file that was being written
+    for path in (tmp_path / "killed").glob(TEMPORARY):  # a file that was being written
         path.unlink()
     assert content(tmp_path / "killed") == whole
     kept = sum((tmp_path / "killed" / name).stat().st_mtime_ns == at for name, at in left.items())
