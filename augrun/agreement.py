@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from augrun.core.files import read_json
 from augrun.stages import MANIFEST
-from augrun.tracking_parts import read_json
 
 EXACTLY, DIFFERS = "exactly", "differs"
 

@@ -21,6 +21,7 @@ from typing import IO, BinaryIO
 import numpy as np
 import soundfile
 
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError
 
 #: Suffixes that `soundfile` decodes and that corpora use.
@@ -210,14 +211,11 @@ def write(path: Path | str, samples: np.ndarray, sample_rate: int, subtype: str 
     kind = path.suffix[1:].upper()
     if kind in ("MP3", "OGG"):
         subtype = None
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        soundfile.write(beside, samples.T, sample_rate, subtype=subtype, format=kind)
-        os.replace(beside, path)
+        with atomic_path(path) as fresh:
+            soundfile.write(fresh, samples.T, sample_rate, subtype=subtype, format=kind)
     except (OSError, soundfile.LibsndfileError) as error:
         raise AugrunError(f"{path}: cannot be written ({error}); check the folder and the free disk") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _require_content(path: Path) -> None:

@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from augrun.core.files import write_text
 from augrun.errors import RequestError
 
 #: CPython 3.11 fails where two threads parse at once.
@@ -91,9 +92,7 @@ class _Kept:
         with suppress(OSError, RuntimeError):
             file = self.file
             file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_name(f".{file.name}.{os.getpid()}")
-            beside.write_text(json.dumps(self.entries), encoding="utf-8")
-            beside.replace(file)
+            write_text(file, json.dumps(self.entries), sync=False)
 
 
 def _stamp(path: Path) -> list[int]:

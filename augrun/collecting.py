@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from augrun.stages import RESULTS, Entry, Stage, Store, write_text
+from augrun.core.files import write_text
+from augrun.stages import RESULTS, Entry, Stage, Store
 
 NEEDED = "needed"  # a list in the folder of locks: what a job that runs will come back to
 

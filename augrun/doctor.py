@@ -17,6 +17,7 @@ from typing import Any
 from augrun import doctor_machine as machine
 from augrun import experiment, schema
 from augrun.composing import compose
+from augrun.core.data_kinds import DATA_KINDS
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 from augrun.doctor_findings import Examined, Finding, fail, failed, ok, warn
@@ -25,13 +26,6 @@ from augrun.errors import AugrunError, RequestError
 from augrun.recordings import build, real_root
 
 log = logging.getLogger(__name__)
-
-#: What is said of each kind of data.
-KINDS = {
-    "standin": "a rendered stand-in, NOT the real corpus",
-    "published": "the published corpus",
-    "other": "not the published corpus",
-}
 
 #: How many differing counts are named.
 SHOWN = 4
@@ -84,7 +78,7 @@ def corpora(examined: Examined) -> Iterator[Finding]:
             continue
         classes = f"{len(corpus.label_set)} classes" if len(corpus.label_set) else "no classes"
         size = f"{len(corpus):,} clips, {corpus.seconds / 3600:,.1f} h, {classes}"
-        yield ok(f"{role}: {corpus.name}, {size}, {KINDS[corpus.data]} ({recordings.root(role)})")
+        yield ok(f"{role}: {corpus.name}, {size}, {DATA_KINDS[corpus.data].check} ({recordings.root(role)})")
         # What was skipped is a loss that somebody should know of; what has no class is no part of the corpus.
         for note in corpus.notes:
             yield (warn if note.startswith("skipped") else ok)(f"{role}: {note}")

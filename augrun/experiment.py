@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from augrun import cost, judging, profiling, schema, slots, spreading, turns
 from augrun.baseline import baseline_of
 from augrun.condition import Condition
+from augrun.core.data_kinds import DATA_KINDS
+from augrun.core.files import write_text
 from augrun.errors import RequestError
 from augrun.recordings import build, real_root
-from augrun.stages import Store, write_text
+from augrun.stages import Store
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -294,17 +296,14 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
 
 def announce(condition: Condition) -> None:
     """Says what runs on which data, so that nobody takes a stand-in for the real corpus."""
-    kinds = {
-        "standin": "a rendered stand-in, NOT the real corpus",
-        "published": "the published corpus",
-        "other": "a corpus that is not the published one",
-    }
     log.info("%s, scale %s", condition.title, condition.names["scale"])
     for role in condition.recordings.roles:
         corpus = condition.recordings.corpus(role)
         what = "data" if role == "dataset" else role
         hours = corpus.seconds / 3600
-        log.info("  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, kinds[corpus.data])
+        log.info(
+            "  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, DATA_KINDS[corpus.data].console
+        )
         for note in corpus.notes:
             log.warning("  %s", note)
     if "reserve" in condition.names:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augrun.core.files import write_text
 from augrun.evaluation.results import PREDICTIONS, QUALITY, Judged
 from augrun.recordings import build
-from augrun.stages import write_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,6 +15,7 @@ from augrun import schema
 from augrun.baseline import baseline_of
 from augrun.cell import Cell
 from augrun.code import code_digest, describe
+from augrun.core.data_kinds import DATA_KINDS
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError
 from augrun.evaluation.results import trial_seed
@@ -105,7 +106,7 @@ class Plan:
             for role in self.recordings.roles
             if role not in ("noise", "music") or self.recordings.corpus(role).data == "standin"
         }
-        return next(kind for kind in ("standin", "other", "published") if kind in kinds)
+        return next(kind for kind in DATA_KINDS if kind in kinds)
 
     @property
     def generates(self) -> bool:

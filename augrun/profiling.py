@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augrun import cost, watch
-from augrun.stages import write_text
+from augrun.core.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from augrun.core.files import write_text
 from augrun.corpora.corpus import Corpus
 from augrun.evaluation.results import (
     CONFUSION,
@@ -46,7 +47,6 @@ from augrun.evaluation.results import (
     summarise,
     summarise_validation,
 )
-from augrun.stages import write_text
 
 if TYPE_CHECKING:
     from augrun.reports.feature_means import Near

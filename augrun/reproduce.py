@@ -22,9 +22,8 @@ from typing import Any
 
 from augrun import agreement, experiment
 from augrun.composing import compose, override
+from augrun.core.files import file_name, read_json, write_text
 from augrun.errors import RequestError
-from augrun.stages import write_text
-from augrun.tracking_parts import file_name, read_json
 
 FOLDER, ACCOUNT = "reproduced", "reproduction.json"
 

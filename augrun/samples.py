@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from augrun import audio
+from augrun.core.files import write_text
 from augrun.corpora.corpus import COLUMNS, Corpus
 from augrun.errors import AugrunError
 from augrun.policies.base import Needs, Plan
-from augrun.stages import write_text
 
 REQUESTS, DURATIONS, FEATURES, REPLACED = "requests.parquet", "durations.json", "features", "replaced.json"
 

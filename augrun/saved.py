@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from augrun.core.files import atomic_path
 
 MODEL, HISTORY = "model.pt", "history.json"
 
@@ -22,9 +23,8 @@ def leave(folder: Path, model: dict[str, Any], history: Sequence[Mapping[str, An
     import torch
 
     (folder / HISTORY).write_text(json.dumps(history, indent=1))
-    fresh = folder / f".{MODEL}.new"
-    torch.save(model, fresh)
-    os.replace(fresh, folder / MODEL)
+    with atomic_path(folder / MODEL) as fresh, open(fresh, "wb") as file:
+        torch.save(model, file)
 
 
 def load(folder: Path) -> dict[str, Any]:

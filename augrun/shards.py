@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from augrun import cost, locks, watch
+from augrun.core.files import write_text
 from augrun.errors import AugrunError
 from augrun.locks import Lock
-from augrun.stages import PARTIAL, Stage, write_text
+from augrun.stages import PARTIAL, Stage
 
 log = logging.getLogger(__name__)
 

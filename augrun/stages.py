@@ -26,6 +26,7 @@ from filelock import Timeout
 
 from augrun import locks, watch
 from augrun.code import code_digest
+from augrun.core.files import remove_temporary, write_text
 from augrun.cost import measured
 from augrun.errors import AugrunError
 from augrun.locks import FolderLock, Lock
@@ -169,6 +170,8 @@ class Stage:
             }
             write_text(partial / MANIFEST, json.dumps(manifest, indent=1, default=_plain))
             locks.require(lock)
+            if resumed:
+                remove_temporary(partial)  # of attempts that were killed
             partial.rename(self.folder)
         self.store.note(self, computed=True)
         self.store.journal(self, manifest)
@@ -356,13 +359,3 @@ class _Writing:
             raise AugrunError(f"no space left for {where}; {mend}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise AugrunError(f"cannot write {where}: {error.strerror}; choose another AUGRUN_OUTPUT") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

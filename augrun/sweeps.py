@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from augrun.stages import write_text
+from augrun.core.files import file_name, write_text
 
 FOLDER = "sweeps"
 
@@ -97,11 +97,9 @@ def names(root: Path, name: str) -> list[str]:
     folder = root / FOLDER
     if "/" in name:
         place = folder / file_stem(name.partition("/")[0])
-        return [f"{place.name}/{path.stem}" for path in sorted(place.glob("*.json"))]
+        return [f"{place.name}/{path.stem}" for path in sorted(place.glob("[!.]*.json"))]
     return sorted(path.name for path in folder.glob("*") if path.is_dir())
 
 
 def file_stem(name: str) -> str:
-    from augrun.tracking_parts import file_name
-
     return file_name(name)

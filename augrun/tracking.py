@@ -20,19 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from augrun import locks, tracking_view
+from augrun.core.files import file_name, read_json, write_text
 from augrun.errors import RequestError
-from augrun.stages import write_text
 from augrun.tracking_notes import choices, corpus_word, experiment_note, gain_metrics, gains, note
 from augrun.tracking_parts import (
     absolute_uri,
     commit,
-    file_name,
     first_line,
     is_dead,
     is_number,
     process,
     provenance,
-    read_json,
     short,
     sigterm_raises,
 )

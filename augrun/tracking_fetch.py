@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from augrun.core.files import file_name
 from augrun.errors import AugrunError, RequestError
 from augrun.tracking import Recorder, Tracking
-from augrun.tracking_parts import file_name, first_line
+from augrun.tracking_parts import first_line
 from augrun.tracking_run import by
 
 if TYPE_CHECKING:

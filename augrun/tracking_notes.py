@@ -7,15 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from augrun import tracking_view
-from augrun.tracking_parts import is_number, read_json
-
-#: What says so in words for each kind of data; nobody may take a stand-in for the real corpus.
-DATA = {
-    "standin": "a rendered **stand-in**, NOT the real corpus: these figures say nothing about it",
-    "published": "the published corpus",
-    "other": "a corpus that is not the published one",
-}
-_KINDS = {"standin": "a rendered **stand-in**, not the real corpus", **{k: DATA[k] for k in ("published", "other")}}
+from augrun.core.data_kinds import DATA_KINDS
+from augrun.core.files import read_json
+from augrun.tracking_parts import is_number
 
 #: What is told of a difference from the baseline, beside itself.
 OF_GAIN = ("ci_low", "ci_high", "p")
@@ -53,7 +47,9 @@ def experiment_note(corpora: Iterable[str]) -> str:
         corpora: those of its conditions, as `corpus_word` has them.
     """
     kinds = [(corpus, kind) for corpus, _, kind in (one.partition("=") for one in corpora)]
-    lines = [f"- `{corpus}`: {_KINDS.get(kind, kind)}" for corpus, kind in kinds]
+    lines = [
+        f"- `{corpus}`: {DATA_KINDS[kind].tracked_corpus if kind in DATA_KINDS else kind}" for corpus, kind in kinds
+    ]
     rendered = [kind == "standin" for _, kind in kinds]
     # In the first line, which is all that MLflow shows of a folded description.
     standins = (
@@ -122,7 +118,8 @@ def note(
     """
     condition, made = results["condition"], results.get("generated") or {}
     lines = [_sentence(results, config), ""]
-    lines += [f"Data: {DATA.get(condition.get('data'), 'of unknown origin')}. Scale: {condition.get('scale')}.", ""]
+    kind = DATA_KINDS.get(condition.get("data", ""))
+    lines += [f"Data: {kind.tracked_run if kind else 'of unknown origin'}. Scale: {condition.get('scale')}.", ""]
     if made.get("clips"):
         lines += [f"Generated: {made['clips']:g} clips, {made['seconds']:.0f} s per fold and trial.", ""]
     level = f"{100 * config.get('confidence', 0.95):g} %"

@@ -37,11 +37,6 @@ def absolute_uri(uri: str | None, output: Path) -> str:
     return uri
 
 
-def file_name(name: str) -> str:
-    """A name that is a folder on every file system."""
-    return "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
-
-
 def short(value: Any, limit: int) -> str:
     """The value as text of at most `limit` characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -140,10 +135,6 @@ def provenance(code: str) -> dict[str, str]:
 def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augrun.core.files import read_json
 from augrun.tracking_inputs import inputs, log_inputs
 from augrun.tracking_notes import note
-from augrun.tracking_parts import commit, curves, flatten, process, provenance, read_json, short
+from augrun.tracking_parts import commit, curves, flatten, process, provenance, short
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

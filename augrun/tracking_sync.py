@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from augrun.core.files import read_json
 from augrun.errors import AugrunError
 from augrun.stages import MANIFEST
 from augrun.tracking import UNSENT, Recorder, Tracking
-from augrun.tracking_parts import read_json
 from augrun.tracking_run import Run
 
 

@@ -27,9 +27,10 @@ from torch.utils.data import DataLoader, Dataset
 from augrun import ranks
 from augrun.allocator import keep_memory
 from augrun.batches import Loaders
+from augrun.core.files import write_json
 from augrun.errors import AugrunError, RequestError
 from augrun.job import Hardware, Job
-from augrun.training_record import BEST, HISTORY, LAST, DurableIO, Record, reseed, write_json
+from augrun.training_record import BEST, HISTORY, LAST, DurableIO, Record, reseed
 from augrun.training_report import quiet
 
 FINISHED = "finished.json"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch.utils.data import Dataset
 
 from augrun.batches import Parted, Share, derive_seed
+from augrun.core.files import atomic_path, write_json
 from augrun.errors import AugrunError
 from augrun.job import Job
 from augrun.training_report import Report
@@ -134,19 +133,17 @@ class Record(Checkpoint):
     def _save(self, trainer: pl.Trainer, better: bool) -> None:
         """`best` before `last`: a kill in between repeats this epoch, and decides alike again."""
         folder = self.job.folder
-        fresh = folder / f".{LAST}.new"
-        trainer.save_checkpoint(fresh)  # all ranks have to call it, the first one writes
         if self.rank:
+            trainer.save_checkpoint(folder / LAST)  # all ranks have to call it, the first one writes
             return
-        if better:
-            link = folder / f".{BEST}.new"
-            link.unlink(missing_ok=True)
-            try:
-                os.link(fresh, link)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(fresh, link)
-            os.replace(link, folder / BEST)
-        os.replace(fresh, folder / LAST)
+        with atomic_path(folder / LAST) as fresh:
+            trainer.save_checkpoint(fresh)
+            if better:
+                with atomic_path(folder / BEST) as link:
+                    try:
+                        os.link(fresh, link)
+                    except OSError:  # a file system without hard links
+                        shutil.copyfile(fresh, link)
         write_json(folder / HISTORY, self.history)
 
 
@@ -158,9 +155,3 @@ class DurableIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
-
-
-def write_json(path: Path, content: Any) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(content, indent=1))
-    os.replace(fresh, path)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augrun.core.files import write_text
 from augrun.reports.tables import DATA
-from augrun.stages import write_text
 from augrun.tuning_study import FINGERPRINT, STD, WHY
 
 if TYPE_CHECKING:

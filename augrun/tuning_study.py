@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from augrun import locks
+from augrun.core.files import file_name
 from augrun.errors import RequestError
-from augrun.tracking_parts import file_name
 from augrun.tuning_space import BESIDE, Space
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 
 from augrun.classifiers.base import Classifier, Examples
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.job import Job
@@ -106,9 +106,8 @@ class SVM(Classifier):
             said = "%s: of %d pairs C=%g and γ=%g times %.3g, with a macro recall of %.3f on the validation part"
             log.info(said, job.title or "svm", len(pairs), cost, gamma, unit, recalls[best])
         machine = self._machine(pairs[best], unit).fit(vectors, labels, weights)  # again: twelve of them are large
-        fresh = job.folder / f".{MODEL}.new"
-        joblib.dump({"machine": machine, "classes": train.targets.shape[1]}, fresh)
-        os.replace(fresh, job.folder / MODEL)
+        with atomic_path(job.folder / MODEL) as fresh:
+            joblib.dump({"machine": machine, "classes": train.targets.shape[1]}, fresh)
 
     def predict(self, features: Features, fitted: Path, job: Job) -> np.ndarray:
         """Softmax of the decision values (one against the rest, from the votes of the pairs), shape (clips, classes).

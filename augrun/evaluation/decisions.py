@@ -13,13 +13,13 @@ predictions.npz holds, for `validation` and `test`:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from augrun.core.files import atomic_path
 from augrun.corpora.corpus import Corpus
 from augrun.features.segments import vote
 
@@ -51,7 +51,5 @@ def content(name: str, part: Corpus, scores: np.ndarray, rows: np.ndarray, how: 
 
 def write(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes the file whole or not at all."""
-    beside = path.with_name(f".{path.name}")
-    with open(beside, "wb") as file:
+    with atomic_path(path) as fresh, open(fresh, "wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(beside, path)

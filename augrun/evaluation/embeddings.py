@@ -10,12 +10,12 @@ They stay float32: rounded to half of that, a copy of a recording would lie besi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError
 
 FILE = "embeddings.npz"
@@ -52,10 +52,8 @@ def of_clips(embedded: np.ndarray, rows: np.ndarray, count: int, name: str) -> n
 
 def write(path: Path, clips: Mapping[str, np.ndarray]) -> None:
     """Writes the file whole or not at all; packed, as half of what comes out of a ReLU is zero."""
-    beside = path.with_name(f".{path.name}")
-    with open(beside, "wb") as file:
+    with atomic_path(path) as fresh, open(fresh, "wb") as file:
         np.savez_compressed(file, **clips)  # type: ignore[arg-type]
-    os.replace(beside, path)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -27,10 +27,11 @@ from typing import Any, overload
 import numpy as np
 
 from augrun import watch
+from augrun.core.files import write_bytes
 from augrun.errors import AugrunError
 from augrun.features.fit import Fit
 from augrun.features.mapped import Block
-from augrun.features.writing import DATA, INDEX, MARKER, Writer, write_atomically
+from augrun.features.writing import DATA, INDEX, MARKER, Writer
 
 _SAY_EVERY_S = 20.0  # seconds between two lines where there is no terminal for a bar
 
@@ -214,7 +215,7 @@ def join(folder: Path, parts: Sequence[str]) -> Features:
     """
     whole = Features.concatenate(Features.open(folder / part) for part in parts)
     marker = {"schema": 1, "clips": len(whole), "bands": whole.bands, "parts": list(parts)}
-    write_atomically(folder / MARKER, json.dumps(marker).encode())
+    write_bytes(folder / MARKER, json.dumps(marker).encode())
     return whole
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from augrun.core.files import atomic_path, write_bytes
+
 DATA, INDEX, MARKER, JOURNAL, PLAN = "features.f32", "index.npy", "features.json", "journal.i64", "plan.json"
 _SYNC_EVERY = 256  # clips between two flushes to the disk
 
@@ -53,7 +55,7 @@ class Writer:
         if not same:
             for name in (DATA, JOURNAL, INDEX):
                 (self.folder / name).unlink(missing_ok=True)
-            write_atomically(plan, json.dumps(self.plan).encode())
+            write_bytes(plan, json.dumps(self.plan).encode())
             return 0
         try:
             raw = (self.folder / JOURNAL).read_bytes()
@@ -111,17 +113,8 @@ class Writer:
         if self._finished():
             return
         index = np.array([self.written[clip] for clip in range(self.clips)], dtype=np.int64).reshape(-1, 2)
-        part = self.folder / f".{INDEX}"
-        with open(part, "wb") as file:
+        with atomic_path(self.folder / INDEX) as fresh, open(fresh, "wb") as file:
             np.save(file, index)
-        os.replace(part, self.folder / INDEX)
-        write_atomically(self.folder / MARKER, json.dumps(self.plan).encode())
+        write_bytes(self.folder / MARKER, json.dumps(self.plan).encode())
         for name in (JOURNAL, PLAN):
             (self.folder / name).unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 import numpy as np
 import pandas as pd
 
+from augrun.core.files import atomic_path, write_bytes
 from augrun.errors import AugrunError, RequestError
-from augrun.generators.base import Generator, replace_file
+from augrun.generators.base import Generator
 from augrun.job import Job
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
@@ -176,13 +176,12 @@ class BalancingGAN(Generator):
         phases = (("autoencoder", first.history), ("gan", second.history))
         history = [{"phase": phase} | entry for phase, entries in phases for entry in entries]
         history = [entry | {"epoch": epoch} for epoch, entry in enumerate(history, 1)]
-        replace_file(job.folder / HISTORY, json.dumps(history, indent=1).encode())
-        replace_file(job.folder / HEALTH, json.dumps(_health(second.history[-1], recorded), indent=1).encode())
+        write_bytes(job.folder / HISTORY, json.dumps(history, indent=1).encode())
+        write_bytes(job.folder / HEALTH, json.dumps(_health(second.history[-1], recorded), indent=1).encode())
         known = {"classes": classes, "frames": shape[0], "bands": shape[1], "normalisation": asdict(normalisation)}
-        replace_file(job.folder / SETTINGS, json.dumps(asdict(self) | known, indent=1).encode())
-        fresh = job.folder / f".{MODEL}.new"
-        torch.save(gan.state_dict(), fresh)
-        os.replace(fresh, job.folder / MODEL)
+        write_bytes(job.folder / SETTINGS, json.dumps(asdict(self) | known, indent=1).encode())
+        with atomic_path(job.folder / MODEL) as fresh, open(fresh, "wb") as file:
+            torch.save(gan.state_dict(), file)
 
     def _start(
         self, autoencoder: Autoencoder, data: Spectrograms, classes: int, job: Job
@@ -202,7 +201,7 @@ class BalancingGAN(Generator):
                 log.info("%s: class %d: %d segments, covariance shrunk by %.2f", where, label, count, weight)
             file = io.BytesIO()
             np.savez(file, **vars(latents), **{f"recorded_{name}": value for name, value in vars(recorded).items()})
-            replace_file(job.folder / START, file.getvalue())
+            write_bytes(job.folder / START, file.getvalue())
         return _read_start(job.folder / START)
 
     def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:

@@ -6,7 +6,6 @@ it), its class-level constants say what it needs. Adding one touches three files
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -118,10 +117,3 @@ def require_sound(corpus: Corpus, generator: str) -> Corpus:
             f"the first is {spectra[0]}.\nPoint dataset.root at the corpus's audio."
         )
     return corpus
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(content)
-    os.replace(fresh, path)

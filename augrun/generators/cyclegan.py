@@ -13,7 +13,6 @@ serves for every fold.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 import pandas as pd
 
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError
 from augrun.features.cache import Features, build
 from augrun.features.span import Span
@@ -132,9 +132,8 @@ class CycleGAN(Generator):
                 for name, span in (("target", training.spans[number]), ("source", training.source_span))
                 for edge in ("low", "high")
             }
-            fresh = job.folder / f".{MODEL}.new"
-            torch.save({"widths": training.widths, "forth": of_it, **edges}, fresh)
-            os.replace(fresh, job.folder / MODEL)
+            with atomic_path(job.folder / MODEL) as fresh, open(fresh, "wb") as file:
+                torch.save({"widths": training.widths, "forth": of_it, **edges}, file)
         shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
     def generate(

@@ -8,7 +8,6 @@ single fundamental, polyphony is left to timbre, loudness and noise.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import pandas as pd
 
 from augrun import audio
+from augrun.core.files import atomic_path, write_bytes
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
-from augrun.generators.base import Generator, replace_file, require_sound
+from augrun.generators.base import Generator, require_sound
 from augrun.generators.yin import check_range
 from augrun.job import Job
 
@@ -171,11 +171,10 @@ class DDSP(Generator):
             samples_per_epoch=self.steps_per_epoch * self.batch_size,
             gradient_clip=self.gradient_clip,
         )
-        replace_file(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
-        replace_file(job.folder / SETTINGS, json.dumps(asdict(self), indent=1).encode())
-        fresh = job.folder / f".{MODEL}.new"
-        torch.save(module.state_dict(), fresh)
-        os.replace(fresh, job.folder / MODEL)
+        write_bytes(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
+        write_bytes(job.folder / SETTINGS, json.dumps(asdict(self), indent=1).encode())
+        with atomic_path(job.folder / MODEL) as fresh, open(fresh, "wb") as file:
+            torch.save(module.state_dict(), file)
 
     def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
         """Reconstructs the primes; see `Generator.generate`.

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from augrun import audio
+from augrun.core.files import atomic_path
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError
 from augrun.generators.external_process import end_orphan
@@ -236,10 +237,8 @@ def manifest(part: Corpus) -> Iterator[str]:
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Writes a file of lines whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    with open(fresh, "w", encoding="utf-8") as file:
+    with atomic_path(path) as fresh, open(fresh, "w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
-    fresh.replace(path)
 
 
 def _number(value: Any) -> float | None:

@@ -7,7 +7,6 @@ samples at 44.1 kHz of which the first 8 seconds are the prime; not retrained.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import pandas as pd
 
 from augrun import audio
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError, RequestError
 from augrun.generators.base import Generator
 from augrun.job import Job
@@ -321,9 +321,8 @@ def _keep(path: Path, batch: Batch) -> None:
     import torch
 
     path.parent.mkdir(exist_ok=True)
-    fresh = path.with_suffix(".new")
-    torch.save({"seeds": list(batch.seeds), "codes": batch.codes}, fresh)
-    os.replace(fresh, path)
+    with atomic_path(path) as fresh, open(fresh, "wb") as file:
+        torch.save({"seeds": list(batch.seeds), "codes": batch.codes}, file)
 
 
 def _restore(path: Path, batch: Batch, begun: list[int]) -> None:

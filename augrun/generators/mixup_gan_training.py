@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from augrun import stacked_training
 from augrun.classifiers.base import Examples
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError
 from augrun.features.mixup import mixtures
 from augrun.features.span import Span
@@ -74,9 +74,8 @@ def train(settings: Settings, parts: Sequence[Examples], jobs: Sequence[Job]) ->
         (job.folder / HISTORY).write_text(json.dumps(curves, indent=1))
         networks = {name: replica(state, number, f"{name}.layers.") for name in ("encoder", "generator")}
         span = {edge: torch.from_numpy(getattr(training.spans[number], edge)) for edge in ("low", "high")}
-        fresh = job.folder / f".{MODEL}.new"
-        torch.save({"widths": training.widths, **networks, **span}, fresh)
-        os.replace(fresh, job.folder / MODEL)
+        with atomic_path(job.folder / MODEL) as fresh, open(fresh, "wb") as file:
+            torch.save({"widths": training.widths, **networks, **span}, file)
     shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 import pandas as pd
 
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError
 from augrun.features.cache import build
 from augrun.features.span import Span
@@ -154,11 +154,10 @@ class PlaneGAN(Generator):
             (job.folder / HISTORY).write_text(json.dumps(curves, indent=1))
             own = replica(state, number, "generator.layers.")
             span = {edge: torch.from_numpy(getattr(training.spans[number], edge)) for edge in ("low", "high")}
-            fresh = job.folder / f".{MODEL}.new"
             known = {"widths": training.widths, "classes": training.classes}
             centre = torch.from_numpy(training.centres[number])
-            torch.save({**known, "generator": own, **span, "centre": centre}, fresh)
-            os.replace(fresh, job.folder / MODEL)
+            with atomic_path(job.folder / MODEL) as fresh, open(fresh, "wb") as file:
+                torch.save({**known, "generator": own, **span, "centre": centre}, file)
         shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
     def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:

@@ -7,7 +7,6 @@ in Godwin et al. 2021, section IV-A and Table II: the network hears 4 s of a rec
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +19,10 @@ import numpy as np
 import pandas as pd
 
 from augrun import audio
+from augrun.core.files import atomic_path, write_bytes
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError, RequestError
-from augrun.generators.base import Generator, replace_file, require_sound
+from augrun.generators.base import Generator, require_sound
 from augrun.job import Job
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
@@ -159,11 +159,10 @@ class SampleRNN(Generator):
             monitor="validation/loss" if validated else None,
             samples_per_epoch=self.batches_per_epoch * self.batch_windows,
         )
-        replace_file(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
-        replace_file(job.folder / SETTINGS, json.dumps(asdict(self) | {"classes": names}, indent=1).encode())
-        fresh = job.folder / f".{MODEL}.new"
-        torch.save(module.state_dict(), fresh)
-        os.replace(fresh, job.folder / MODEL)
+        write_bytes(job.folder / HISTORY, json.dumps(result.history, indent=1).encode())
+        write_bytes(job.folder / SETTINGS, json.dumps(asdict(self) | {"classes": names}, indent=1).encode())
+        with atomic_path(job.folder / MODEL) as fresh, open(fresh, "wb") as file:
+            torch.save(module.state_dict(), file)
 
     def _windows(self, corpus: Corpus, per_clip: int | None, seed: int) -> Windows:
         from augrun.generators.samplernn_data import Windows
@@ -247,7 +246,7 @@ class SampleRNN(Generator):
             return int(json.loads(known.read_text(encoding="utf-8"))["batch_size"])
         longest = round(float((requests["seconds"] + requests["prime_s"]).max()) * self.sample_rate)
         size = self.batch_size or even(len(requests), rows_by_memory(module, longest, place))
-        replace_file(known, json.dumps({"batch_size": size}).encode())
+        write_bytes(known, json.dumps({"batch_size": size}).encode())
         return size
 
     def _load(self, fitted: Path | None, label_names: tuple[str, ...]) -> Network:

@@ -21,13 +21,13 @@ import pandas as pd
 
 from augrun import audio
 from augrun.allocator import keep_memory
+from augrun.core.files import write_text
 from augrun.corpora.corpus import Corpus
 from augrun.errors import RequestError
 from augrun.generators import signal_transforms
 from augrun.generators.base import Generator
 from augrun.generators.signal_noise import Background
 from augrun.job import Job
-from augrun.stages import write_text
 
 log = logging.getLogger(__name__)
 

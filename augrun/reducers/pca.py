@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 
 from augrun.classifiers.base import Examples
+from augrun.core.files import atomic_path
 from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.features.mixup import Mixup
@@ -112,7 +112,5 @@ def project(vectors: np.ndarray, mean: np.ndarray, directions: np.ndarray) -> np
 
 def save(path: Path, **arrays: np.ndarray) -> None:
     """Writes arrays into one file, which is either not there or whole."""
-    fresh = path.with_name(f".{path.name}.new")
-    with open(fresh, "wb") as file:
+    with atomic_path(path) as fresh, open(fresh, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(fresh, path)

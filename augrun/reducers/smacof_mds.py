@@ -15,8 +15,6 @@ which never leads to more stress, and is hastened where that can be done without
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 
 from augrun.classifiers.base import Examples
+from augrun.core.files import write_json
 from augrun.features.cache import Features
 from augrun.features.mixup import Mixup
 from augrun.job import Job
@@ -112,9 +111,7 @@ class SmacofMDS(Reducer):
             "stress_of_start": total_stress(wanted, start)[0],
             "normalised": (stress / squares) ** 0.5 if squares else 0.0,
         }
-        fresh = job.folder / f".{STRESS}.new"
-        fresh.write_text(json.dumps(said, indent=1))
-        os.replace(fresh, job.folder / STRESS)
+        write_json(job.folder / STRESS, said)
         save(job.folder / MODEL, vectors=vectors, places=places)
 
     def transform(self, features: Features, fitted: Path, job: Job) -> Features:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from augrun.core.files import write_text
 from augrun.evaluation.results import CONFUSION, LABEL_VALIDITY, QUALITY
 from augrun.reports import evidence, grid, produced, quality, report, spectra, validity
 from augrun.reports.definition import Definition, cell_name
 from augrun.reports.evidence import Settings
 from augrun.reports.report_parts import Shown
 from augrun.reports.tables import DATA, Table, common
-from augrun.stages import write_text
 
 #: What a comparison prints.
 CONSOLE = "console.txt"

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from augrun.core.files import write_text
 from augrun.corpora.corpus import Corpus
 from augrun.reports import figures
 from augrun.reports.definition import Definition
 from augrun.reports.tables import DATA, Row, Table
-from augrun.stages import write_text
 
 #: The columns' words for a corpus's parts; None is all of it.
 PARTS: dict[str, str | None] = {"Train": "train", "Val": "validation", "Test": "test", "Sum": None}

@@ -7,7 +7,6 @@ Every figure takes a `note`, such as "stand-in data, demo scale", that is printe
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from augrun.core.files import atomic_path
 from augrun.reports import levels as scale
 
 if TYPE_CHECKING:
@@ -76,12 +76,8 @@ def tell(figure: Figure, note: str) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """A file to write that takes the place of `path` when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_path(path) as fresh:
+        yield fresh
 
 
 def confusion(

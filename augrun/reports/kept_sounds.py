@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from augrun import audio, samples
+from augrun.core.files import write_text
 from augrun.corpora.corpus import Corpus
 from augrun.errors import AugrunError
 from augrun.evaluation.results import Judged
 from augrun.reports.listening import Heard, pick
-from augrun.stages import write_text
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from augrun.core.files import write_text
 from augrun.reports import levels as scale
 from augrun.reports.embedding import GRADES, Embedded, Grade, Wanted, embed, palette, picture
 from augrun.reports.page import data_uri, document, escape
-from augrun.stages import write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from augrun.core.files import write_text
 from augrun.reports import figures, renderings
 from augrun.reports.tables import Row, Table, provenance
-from augrun.stages import write_text
 
 #: What tables and figures call the recorded test clips, measured alike.
 RECORDED = "recorded (test clips)"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from augrun.core.files import write_text
 from augrun.evaluation.results import CONFUSION
 from augrun.reports import charts, html_table, kept_sounds, listening
 from augrun.reports.page import data_uri, document, escape
 from augrun.reports.report_parts import Shown, confusion, curves, gains, gigabytes, reference, seconds
 from augrun.reports.tables import NOTHING, Table
-from augrun.stages import write_text
 
 FILE = "report.html"
 

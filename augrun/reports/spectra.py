@@ -6,13 +6,13 @@ For generators that make spectrograms, not sounds. `spectra.npz` holds the pictu
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
 import numpy as np
 
+from augrun.core.files import atomic_path
 from augrun.reports.figures import canvas
 
 FILE = "spectra.npz"
@@ -33,10 +33,8 @@ def pick(features: Sequence[np.ndarray], labels: np.ndarray, classes: int) -> np
 
 def write(folder: Path, classes: Sequence[str], recorded: np.ndarray, generated: np.ndarray) -> None:
     """Writes `spectra.npz`."""
-    beside = folder / f".{FILE}"
-    with open(beside, "wb") as file:
+    with atomic_path(folder / FILE) as fresh, open(fresh, "wb") as file:
         np.savez_compressed(file, classes=np.array(classes), recorded=recorded, generated=generated)
-    os.replace(beside, folder / FILE)
 
 
 def draw(columns: Mapping[str, np.ndarray], classes: Sequence[str], path: Path, note: str = "") -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from augrun.stages import write_text
+from augrun.core.data_kinds import DATA_KINDS, MIXED
+from augrun.core.files import write_text
 
 MULTILABEL = tuple(
     f"{metric}_{average}" for average in ("macro", "micro") for metric in ("f1_argmax", "f1_val", "pr_auc", "roc_auc")
@@ -22,10 +23,8 @@ SINGLE_LABEL = ("uar", "war", "f1_macro", "pr_auc_macro", "roc_auc_macro")
 
 #: What every rendering says of each kind of data.
 DATA = {
-    "standin": "Data: a rendered STAND-IN, not the real corpus. These figures say nothing about the real one.",
-    "published": "Data: the corpus as published.",
-    "other": "Data: a corpus that is not the published one.",
-    "mixed": "Data: the rows were measured on different data; see the column `data` of the CSV.",
+    **{name: kind.table for name, kind in DATA_KINDS.items()},
+    MIXED: "Data: the rows were measured on different data; see the column `data` of the CSV.",
 }
 NOTHING = "–"
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from augrun.core.files import write_text
 from augrun.reports import figures
-from augrun.stages import write_text
 
 #: What the figures call the recorded test clips, heard by the same classifier.
 RECORDED = "recorded test clips"

@@ -22,6 +22,7 @@ import soundfile
 
 from augrun import audio, composing, schema
 from augrun.code import code_modules, describe
+from augrun.core.files import TEMPORARY
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.errors import AugrunError, RequestError
 from augrun.generators.base import REQUEST_COLUMNS
@@ -440,14 +441,14 @@ Signal().generate(pd.read_pickle({str(tmp_path / "requests.pkl")!r}), ("any",), 
     (tmp_path / "killed").mkdir()
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     deadline = time.monotonic() + 300
-    while len(list((tmp_path / "killed").glob("*.wav"))) < 40 and time.monotonic() < deadline:
+    while len(list((tmp_path / "killed").glob("[!.]*.wav"))) < 40 and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(process.pid, signals.SIGKILL)
     assert process.wait() == -signals.SIGKILL
-    assert 40 <= len(list((tmp_path / "killed").glob("*.wav"))) < 400
-    left = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.wav")}
+    assert 40 <= len(list((tmp_path / "killed").glob("[!.]*.wav"))) < 400
+    left = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("[!.]*.wav")}
     made_in(Signal(), requests, tmp_path / "killed", noise=noise)
-    for path in (tmp_path / "killed").glob(".*.part"):  # a file that was being written
+    for path in (tmp_path / "killed").glob(TEMPORARY):  # a file that was being written
         path.unlink()
     assert content(tmp_path / "killed") == whole
     kept = sum((tmp_path / "killed" / name).stat().st_mtime_ns == at for name, at in left.items())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from augrun.core.files import TEMPORARY
 from augrun.reports import figures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def pixels(path: Path) -> np.ndarray:
     """The picture, shape (height, width, 4), and nothing half-written beside it."""
-    assert [entry.name for entry in path.parent.iterdir() if entry.name.endswith(".part")] == []
+    assert [entry.name for entry in path.parent.glob(TEMPORARY)] == []
     picture = matplotlib.image.imread(path)
     assert picture.std() > 0.02
     return picture
