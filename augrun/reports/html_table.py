@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from augrun.reports.page import document, escape
+from augrun.reports.html_templates import render
+from augrun.reports.page import document
 
 if TYPE_CHECKING:
     from augrun.reports.tables import Row, Table
@@ -42,40 +43,43 @@ def fragment(table: Table, caption: bool = True, notes: bool = True) -> str:
     """
     from augrun.reports.renderings import headings, is_published, legend
 
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings(table, "html"))
     rows = []
     for row in table.rows:
         cells = []
         for column in table.columns:
             if is_published(table, column):
-                cells.append(f"<td>{escape(table.shown(row.published[column]))}</td>")
-            cells.append(f"<td>{_cell(table, row, column)}</td>")
-        rows.append(f'<tr><th scope="row">{escape(row.name)}</th>{"".join(cells)}</tr>')
-    name = f"<caption>{escape(table.name)}</caption>" if caption else ""
-    body = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.name)}"><table>{name}'
-    body += f"<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
+                cells.append(_plain(table.shown(row.published[column])))
+            cells.append(_cell(table, row, column))
+        rows.append({"name": row.name, "cells": cells})
+    body = render("table.html.j2", name=table.name, caption=caption, headings=headings(table, "html"), rows=rows)
     return body + (listed([legend(table, "html"), *table.footnotes[1:]]) if notes else "")
 
 
-def _cell(table: Table, row: Row, column: str) -> str:
-    """Mean ± std; below it the interval, the difference from the reference row, its p."""
+def _plain(text: str) -> dict[str, Any]:
+    """Return a cell of one line."""
+    return {"mean": text, "best": False, "spread": "", "small": []}
+
+
+def _cell(table: Table, row: Row, column: str) -> dict[str, Any]:
+    """Return the parts of a cell: mean ± std; below it the interval, the difference from the reference row, its p."""
     from augrun.reports.renderings import interval, spread
     from augrun.reports.tables import NOTHING, shown_p, signed
 
     values = row.measured[column]
     if values["mean"] is None:
-        return NOTHING
-    shown = escape(table.shown(values["mean"]))
-    shown = f"<strong>{shown}</strong>" if table.stands_out(row, column) else shown
-    shown += escape(spread(table, values["std"]))
+        return _plain(NOTHING)
     small = [interval(row, column)] if values["ci_low"] is not None else []
     difference = signed(table.difference(row, column))
     p = f", p {shown_p(values['p'])}" if values.get("p") is not None else ""
     small += [f"{difference}{p}"] if difference else []
-    return shown + "".join(f"<small>{escape(line)}</small>" for line in small)
+    return {
+        "mean": table.shown(values["mean"]),
+        "best": table.stands_out(row, column),
+        "spread": spread(table, values["std"]),
+        "small": small,
+    }
 
 
 def listed(lines: Sequence[str]) -> str:
     """Footnotes; empty ones are left out."""
-    there = "".join(f"<li>{escape(line)}</li>" for line in lines if line)
-    return f'<ul class="notes">{there}</ul>' if there else ""
+    return render("notes.html.j2", lines=[line for line in lines if line])
