@@ -60,7 +60,7 @@ env-ddsp: ## Magenta's ddsp 3.7.0 in an environment of its own (.venv-ddsp), for
 	PYTHON=$(PYTHON) bash scripts/setup_ddsp_env.sh .venv-ddsp
 
 tracking-server: $(STAMP) ## an MLflow server with PostgreSQL and an artifact proxy, on this machine's loopback (PORT=5000)
-	$(BIN)/python -m augrun.tracking_server $(if $(PORT),--port $(PORT))
+	$(BIN)/python -m augrun.tracking.server $(if $(PORT),--port $(PORT))
 
 clean: ## remove caches and build leftovers; outputs stay
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis tests/output

@@ -3,20 +3,20 @@
 Their engines are imported when one of them is used; what Hydra reads at every start is this.
 """
 
-from augrun.launching import batch, cluster, pool
+from augrun.sweeps.launchers import joblib, ray, submitit
 
 
-class AugrunJoblib(pool.JoblibLauncher):
-    """`hydra/launcher=joblib`; see `augrun.launching`."""
+class AugrunJoblib(joblib.JoblibLauncher):
+    """`hydra/launcher=joblib`; see `augrun.sweeps.launchers`."""
 
 
-class AugrunSubmititLocal(batch.SubmititLocalLauncher):
+class AugrunSubmititLocal(submitit.SubmititLocalLauncher):
     """`hydra/launcher=submitit_local`."""
 
 
-class AugrunSubmititSlurm(batch.SubmititSlurmLauncher):
+class AugrunSubmititSlurm(submitit.SubmititSlurmLauncher):
     """`hydra/launcher=submitit_slurm`."""
 
 
-class AugrunRay(cluster.RayLauncher):
+class AugrunRay(ray.RayLauncher):
     """`hydra/launcher=ray`."""

@@ -2,15 +2,16 @@
 
 from hydra.core.config_store import ConfigStore
 
-from augrun import sweeper, tuning
+from augrun.sweeps import sweeper
+from augrun.sweeps.tuning import sweeper as tuning
 
 
 class AugrunSweeper(sweeper.CheckedSweeper):
-    """`hydra/sweeper=augrun`; see `augrun.sweeper`."""
+    """`hydra/sweeper=augrun`; see `augrun.sweeps.sweeper`."""
 
 
 class TuningSweeper(tuning.TuningSweeper):
-    """`hydra/sweeper=optuna` (conf/hydra/sweeper/optuna.yaml); see `augrun.tuning`."""
+    """`hydra/sweeper=optuna` (conf/hydra/sweeper/optuna.yaml); see `augrun.sweeps.tuning.sweeper`."""
 
 
 ConfigStore.instance().store(

@@ -29,15 +29,15 @@ import pandas as pd
 import soundfile
 from benching import Row
 
-from augrun import audio
-from augrun.allocator import keep_memory
+from augrun.core import audio
+from augrun.core.job import Hardware, Job
+from augrun.core.runtime.malloc import keep_memory
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.copy import Copy
 from augrun.generators.signal import Signal
-from augrun.generators.signal_noise import Background
-from augrun.generators.signal_transforms import add_gaussian_noise, add_noise, pitch_shift, time_stretch
-from augrun.job import Hardware, Job
+from augrun.generators.signal.noise import Background
+from augrun.generators.signal.transforms import add_gaussian_noise, add_noise, pitch_shift, time_stretch
 
 NOT_THERE = "not installed (make env-augment)"
 WINDOW_S, SNR_DB, NOISE_RATE = 0.064, 10.0, 44100

@@ -158,10 +158,10 @@ def augrun_works(size: int, threads: int) -> dict[str, Callable[[], float]]:
     """The same step of augrun's module; loudness and MFCCs are computed in it, as in Magenta's. And the same sounds."""
     import torch
 
-    from augrun.allocator import keep_memory
-    from augrun.generators.ddsp_analysis import loudness, mfcc
-    from augrun.generators.ddsp_model import DDSPAutoencoder
-    from augrun.generators.ddsp_synthesis import filter_noise, harmonic_sound, upsample_linear
+    from augrun.core.runtime.malloc import keep_memory
+    from augrun.generators.ddsp.analysis import loudness, mfcc
+    from augrun.generators.ddsp.model import DDSPAutoencoder
+    from augrun.generators.ddsp.synthesis import filter_noise, harmonic_sound, upsample_linear
 
     keep_memory()
     torch.set_num_threads(threads)

@@ -5,7 +5,8 @@
 `dnn`, `mixup_gan` and `cyclegan` are trained on vectors of noise, at the widths of their YAML. A step is one optimiser
 step of each network that takes part in an iteration: what differs is who makes it. Alone they are plain PyTorch
 (`torch.nn.Linear`, `torch.optim.Adam` as it comes), once as a LightningModule with a step of the Trainer each, fed by a
-DataLoader, once in a loop over the same module. Together they are `augrun.stacked`, through `augrun.training.fit`.
+DataLoader, once in a loop over the same module. Together they are `augrun.core.training.stacked`, through
+`augrun.core.training.fit.fit`.
 
 Printed are iterations a second, those of all replicas together added up: medians of the turns, which are taken one
 after the other in one process; the spread is that of the turns' ratios. Targets for all together over one at a time
@@ -42,14 +43,18 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from augrun import resolvers, stacked_training
-from augrun.allocator import keep_memory
-from augrun.classifiers import dnn, dnn_training
-from augrun.classifiers.base import Examples
+from augrun.classifiers import dnn
+from augrun.classifiers.dnn import training as dnn_training
+from augrun.core.config import resolvers
+from augrun.core.job import Hardware, Job
+from augrun.core.runtime.malloc import keep_memory
+from augrun.core.training import stacked_fit
+from augrun.core.training.fit import fit
 from augrun.features.cache import Features
-from augrun.generators import cyclegan, cyclegan_training, mixup_gan, mixup_gan_training
-from augrun.job import Hardware, Job
-from augrun.training import fit
+from augrun.features.examples import Examples
+from augrun.generators import cyclegan, mixup_gan
+from augrun.generators.cyclegan import training as cyclegan_training
+from augrun.generators.mixup_gan import training as mixup_gan_training
 
 ROOT = Path(__file__).resolve().parents[1]
 BANDS, CLASSES = 1582, 4  # IS10, the four emotions
@@ -70,7 +75,7 @@ class Contest:
 
     name: str
     alone: Callable[[], Alone]
-    together: Callable[[int], stacked_training.Stacked]
+    together: Callable[[int], stacked_fit.Stacked]
     batch_size: int
     share: float = 1.0
 
@@ -152,7 +157,7 @@ def bare(contest: Contest, hardware: Hardware, steps: int) -> float:
 def together(contest: Contest, hardware: Hardware, replicas: int, steps: int) -> float:
     """Steps a second, those of all replicas added up: what as many would have to do one after the other."""
     module = contest.together(replicas)
-    stacked_training.CHUNK = steps  # fewer than augrun takes, so that a turn is not long
+    stacked_fit.CHUNK = steps  # fewer than augrun takes, so that a turn is not long
     clock = Clock(hardware, 1, 2)
     module.on_train_batch_end = lambda *_: clock.stepped()  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
@@ -353,7 +358,7 @@ def of_dnn(scale: str) -> Contest:
     settings = dnn.DNN(**settings_of("classifier", "dnn", scale))
     folds = [examples(16 * settings.batch_size, fold) for fold in range(5)]
 
-    def stacked(replicas: int) -> stacked_training.Stacked:
+    def stacked(replicas: int) -> stacked_fit.Stacked:
         return dnn_training.Training(settings, [folds[k % 5] for k in range(replicas)], list(range(replicas)))
 
     return Contest("dnn", lambda: AloneDNN(settings), stacked, settings.batch_size)
@@ -365,7 +370,7 @@ def of_mixup_gan(scale: str) -> Contest:
     settings = mixup_gan.MixupGAN(**found)
     folds = [examples(16 * settings.batch_size, fold) for fold in range(5)]
 
-    def stacked(replicas: int) -> stacked_training.Stacked:
+    def stacked(replicas: int) -> stacked_fit.Stacked:
         return mixup_gan_training.Training(settings, [folds[k % 5] for k in range(replicas)], list(range(replicas)))
 
     return Contest("mixup_gan", lambda: AloneMixupGAN(settings), stacked, settings.batch_size)
@@ -378,7 +383,7 @@ def of_cyclegan(scale: str) -> Contest:
     folds = [examples(16 * settings.batch_size, fold) for fold in range(5)]
     source = examples(16 * settings.batch_size, 9)
 
-    def stacked(replicas: int) -> stacked_training.Stacked:
+    def stacked(replicas: int) -> stacked_fit.Stacked:
         parts = [folds[k % 5] for k in range(replicas)]
         return cyclegan_training.Training(settings, parts, source, list(range(replicas)))
 

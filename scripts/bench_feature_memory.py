@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from augrun.core.job import Hardware
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.features.logmel import LogMel
-from augrun.job import Hardware
 
 FILES = 20
 RATE = 44100

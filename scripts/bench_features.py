@@ -27,14 +27,14 @@ import numpy as np
 import soundfile
 from benching import Row
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.job import Hardware
 from augrun.corpora.corpus import Corpus, LabelSet
 from augrun.corpora.iemocap import Iemocap
 from augrun.corpora.index import EDGE, Index
 from augrun.corpora.jamendo import HEADER, JamendoMood
 from augrun.corpora.reader import build
 from augrun.features.logmel import LogMel
-from augrun.job import Hardware
 
 RATE, MUSIC_RATE = 16000, 44100
 TRACKS = 18_000

@@ -90,15 +90,15 @@ def datasets(scratch: Path, given: argparse.Namespace) -> Iterator[Row]:
 
 def sparse(folder: Path, tracks: int, frames: int) -> int:
     """Features of so many tracks of so many frames in parts, as a run leaves them, all zeros; their bytes."""
-    from augrun import shards
+    from augrun.core.store import sharded_stages
     from augrun.features.writing import DATA, INDEX, MARKER
 
-    parts = shards.parted(np.full(tracks, frames / FRAMES_A_S))
+    parts = sharded_stages.parted(np.full(tracks, frames / FRAMES_A_S))
     names = []
     for number, places in enumerate(parts):
-        part = folder / shards.PARTS / f"{number:04d}"
+        part = folder / sharded_stages.PARTS / f"{number:04d}"
         part.mkdir(parents=True)
-        names.append(f"{shards.PARTS}/{number:04d}")
+        names.append(f"{sharded_stages.PARTS}/{number:04d}")
         index = np.stack([np.arange(len(places)) * frames, np.full(len(places), frames)], axis=1).astype(np.int64)
         np.save(part / INDEX, index)
         with open(part / DATA, "wb") as file:
@@ -114,10 +114,10 @@ def loaded(folder: Path, which: str, chunks: int) -> dict[str, float]:
     import torch
     from torch.utils.data import DataLoader
 
-    from augrun.batches import EpochSampler
-    from augrun.classifiers.base import Examples
-    from augrun.classifiers.mobilenetv2_training import Clips
+    from augrun.classifiers.mobilenetv2_attention.training import Clips
+    from augrun.core.training.batching import EpochSampler
     from augrun.features.cache import Features
+    from augrun.features.examples import Examples
     from augrun.features.mapped import KEPT_BYTES
 
     before, start = status("VmRSS"), time.perf_counter()

@@ -7,7 +7,7 @@ Timed turn by turn in one process, over the same random weights:
 - machine: nothing but the matrix products that sampling cannot do without, each at its own shape: as
   torch.nn.functional.linear, with packed weights, and as the sampler does them (on a GPU as a CUDA graph); the fastest
   is the machine's rate;
-- fast: augrun.generators.samplernn_sampling, in float32 and in bfloat16, a line each;
+- fast: augrun.generators.samplernn.sampling, in float32 and in bfloat16, a line each;
 - plain: a PyTorch loop in float32 that runs the network's own layers for every sample, at the same batch and at 1.
 
 Medians of the turns count. Waiting threads sleep rather than spin: beside other work on the same cores, spinning costs
@@ -43,13 +43,13 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from augrun.allocator import keep_memory
+from augrun.core.job import Hardware, Job
+from augrun.core.runtime.malloc import keep_memory
 from augrun.generators import samplernn
 from augrun.generators.base import REQUEST_COLUMNS
-from augrun.generators.samplernn_model import SampleRNN
-from augrun.generators.samplernn_sampling import Sampler, split
-from augrun.generators.samplernn_steps import Form, Layer, packs, record
-from augrun.job import Hardware, Job
+from augrun.generators.samplernn.model import SampleRNN
+from augrun.generators.samplernn.sampling import Sampler, split
+from augrun.generators.samplernn.steps import Form, Layer, packs, record
 
 RATE = 16000
 V100 = 24.0  # seconds of audio a second at batch 100, a known implementation on a V100

@@ -1,4 +1,4 @@
-"""Times training steps through augrun.training.fit (Lightning) against a bare PyTorch loop over the same module.
+"""Time training steps through augrun.core.training.fit (Lightning) against a bare PyTorch loop over the same module.
 
     python scripts/bench_training.py [--scale demo] [--device cpu] [--turns 7] [--steps 20] [--only vgg19]
 
@@ -36,11 +36,11 @@ from benching import Row
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-from augrun import resolvers
-from augrun.allocator import keep_memory
-from augrun.batches import EpochSampler
-from augrun.job import Hardware, Job
-from augrun.training import fit, reseed
+from augrun.core.config import resolvers
+from augrun.core.job import Hardware, Job
+from augrun.core.runtime.malloc import keep_memory
+from augrun.core.training.batching import EpochSampler
+from augrun.core.training.fit import fit, reseed
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = 1.10
@@ -201,8 +201,8 @@ def settings(group: str, name: str, scale: str) -> dict[str, Any]:
 
 def noise(batch_size: int) -> Any:
     """Eight batches of decibel-like noise, 128 × 128, of four classes."""
-    from augrun.classifiers.base import Examples
     from augrun.features.cache import Features
+    from augrun.features.examples import Examples
 
     rng = np.random.default_rng(0)
     segments = rng.normal(-40, 15, (8 * batch_size, 128, 128)).astype(np.float32)
@@ -220,7 +220,7 @@ def descent(loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
 def vgg19(scale: str) -> Iterator[Contest]:
     """The classifier."""
     from augrun.classifiers.vgg19 import VGG19
-    from augrun.classifiers.vgg19_training import Segments, Training, network_of, shape_of
+    from augrun.classifiers.vgg19.training import Segments, Training, network_of, shape_of
 
     chosen = VGG19(**settings("classifier", "vgg19", scale))
     examples = noise(chosen.batch_size)
@@ -240,9 +240,9 @@ def bagan(scale: str) -> Iterator[Contest]:
     """The improved balancing GAN: its autoencoder, and its generator against its discriminator."""
     try:
         from augrun.generators.bagan import BAGAN
-        from augrun.generators.bagan_data import Normalisation, Recorded, Spectrograms
-        from augrun.generators.bagan_latents import ClassLatents
-        from augrun.generators.bagan_training import Adversaries, Autoencoder
+        from augrun.generators.bagan.data import Normalisation, Recorded, Spectrograms
+        from augrun.generators.bagan.latents import ClassLatents
+        from augrun.generators.bagan.training import Adversaries, Autoencoder
     except ImportError as error:
         print(f"bagan: left out ({error})")
         return

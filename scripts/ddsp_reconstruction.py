@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from augrun import audio, training
+from augrun.core import audio
+from augrun.core.job import Hardware, Job
+from augrun.core.training import fit
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.generators.ddsp import DDSP, MODEL
-from augrun.generators.ddsp_analysis import batch_of
-from augrun.generators.ddsp_model import DDSPAutoencoder, white_noise
-from augrun.generators.ddsp_synthesis import magnitude
-from augrun.job import Hardware, Job
+from augrun.generators.ddsp.analysis import batch_of
+from augrun.generators.ddsp.model import DDSPAutoencoder, white_noise
+from augrun.generators.ddsp.synthesis import magnitude
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     generator = DDSP(**options.settings)
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(Path(options.fit or scratch), seed=options.seed, hardware=Hardware(accelerator=options.accelerator))
-        training.reseed(job.seed, "weights")
+        fit.reseed(job.seed, "weights")
         untrained = generator.autoencoder()
         start = time.monotonic()
         generator.fit(corpus, corpus, job)

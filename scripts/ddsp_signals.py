@@ -26,12 +26,13 @@ import pandas as pd
 import torch
 from scipy import signal as filters
 
-from augrun import audio, training
+from augrun.core import audio
+from augrun.core.job import Hardware, Job
+from augrun.core.training import fit
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.ddsp import DDSP, MODEL
-from augrun.generators.ddsp_synthesis import spectral_loss
-from augrun.job import Hardware, Job
+from augrun.generators.ddsp.synthesis import spectral_loss
 
 RATE, SECONDS = 16000, 4.096
 SAMPLES = round(RATE * SECONDS)
@@ -335,7 +336,7 @@ def experiment(
     parts = [[item for kind in kinds for item in signals(kind, count, part)] for part, count in enumerate(counts)]
     train, validation, unseen = (corpus_of(part, folder / f"part{place}") for place, part in enumerate(parts))
     fitted, untrained = job.within("fitted"), job.within("untrained")
-    training.reseed(seed, "weights")
+    fit.reseed(seed, "weights")
     torch.save(generator.autoencoder().state_dict(), untrained.folder / MODEL)
     generator.fit(train, validation, fitted)
     made, before = (

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from mlflow import MlflowClient
 
-from augrun.tracking import ARTIFACT_FILES, ARTIFACT_FOLDERS, PARAM_LENGTH
-from augrun.tracking_parts import flatten, short
+from augrun.tracking.formatting import flatten, short
+from augrun.tracking.session import ARTIFACT_FILES, ARTIFACT_FOLDERS, PARAM_LENGTH
 
 #: A condition or one of its children: what it is, parameters, points of metrics, artifacts with their sizes.
 Held = tuple[str, dict[str, str], dict[str, list[tuple[int, float]]], dict[str, int]]

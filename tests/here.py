@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from augrun import cli
+from augrun.cli import main
 
 
 def here(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -27,5 +27,5 @@ def here(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProc
         contextlib.redirect_stderr(err),
     ):
         GlobalHydra.instance().clear()
-        code = cli.run(list(words))
+        code = main.run(list(words))
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())

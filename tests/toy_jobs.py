@@ -9,8 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from augrun.errors import AugrunError
-from augrun.stages import Store
+from augrun.core.errors import AugrunError
+from augrun.core.store.stages import Store
 
 #: What a seed stands for.
 KILLED, KILLED_ONCE, REFUSED, BROKEN, UNSENDABLE, SLEEPER = 100, 101, 102, 103, 104, 105
@@ -25,9 +25,9 @@ def job(config: DictConfig) -> str:
     special(config.seed, root)
     store = Store(root / "store")
     for number in range(SHARED):
-        shared = store.stage("shared", settings={"number": number}, inputs={}, code="augrun.errors")
+        shared = store.stage("shared", settings={"number": number}, inputs={}, code="augrun.core.errors")
         shared.get(lambda folder: time.sleep(0.1), f"shared {number}")
-    own = store.stage("own", settings={"seed": config.seed}, inputs={}, code="augrun.errors")
+    own = store.stage("own", settings={"seed": config.seed}, inputs={}, code="augrun.core.errors")
     print(f"threads {os.environ.get('OMP_NUM_THREADS')}")
     os.system("echo of a program")
     return str(own.get(lambda folder: (folder / "process").write_text(str(os.getpid())) and None))

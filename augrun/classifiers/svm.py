@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
-from augrun.classifiers.base import Classifier, Examples
+from augrun.classifiers.base import Classifier
+from augrun.core.errors import AugrunError
 from augrun.core.files import atomic_path
-from augrun.errors import AugrunError
+from augrun.core.job import Job
 from augrun.features.cache import Features
-from augrun.job import Job
+from augrun.features.examples import Examples
 
 if TYPE_CHECKING:
     from sklearn.svm import SVC

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 
 #: How many names of each kind a message shows.
 SHOWN = 3

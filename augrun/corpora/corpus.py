@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import first_few
-from augrun.errors import AugrunError
 
 #: Columns of `Corpus.clips`, in order. `labels` holds a tuple of class indices in the order the source
 #: lists them (the first one is "the track's first tag"); `digest` identifies the clip's content.

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import BadClips, first_few
 from augrun.corpora.corpus import Corpus, LabelSet
 from augrun.corpora.index import FileFacts, Index
 from augrun.corpora.manifest import number, read_table
 from augrun.corpora.reader import Reader, absolute, build, provenance, report_files, require_folder
-from augrun.errors import AugrunError
 
 #: The published classes in the order of their targets, and how many clips each has.
 CLASSES = (

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import BadClips, first_few
 from augrun.corpora.corpus import Corpus, LabelSet
 from augrun.corpora.index import FileFacts, Index
 from augrun.corpora.reader import Reader, absolute, build, provenance, report_files, require_folder
-from augrun.errors import AugrunError
 
 SUBSETS = ("small", "medium", "large")
 SPLITS = {"training": "train", "validation": "validation", "test": "test"}

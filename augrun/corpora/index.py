@@ -19,8 +19,8 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from augrun import locks
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
+from augrun.core.store import folder_lock, locks
 
 #: Bytes hashed at each end of a file.
 EDGE = 64 * 1024
@@ -261,7 +261,7 @@ class Index:
         folder = self._database.parent
         if locks.intended(folder.parent / "locks") == "flock":
             return nullcontext()
-        return locks.FolderLock(folder / "index.lock")
+        return folder_lock.FolderLock(folder / "index.lock")
 
 
 class _Ticker:
@@ -318,7 +318,7 @@ def _listen(path: str, size: int, mtime_ns: int) -> _Level:
 
 def _peak(path: str) -> float:
     """The highest absolute sample of any channel; full scale is 1."""
-    from augrun.audio import probe, read
+    from augrun.core.audio import probe, read
 
     info = probe(path, check_end=False)
     # What is left at the end goes with the window before it: stated lengths of lossy files are off by some frames.
@@ -342,7 +342,7 @@ def _hash_edges(path: str, size: int) -> str:
 
 
 def _probe_audio(path: str) -> tuple[float | None, int]:
-    from augrun.audio import probe
+    from augrun.core.audio import probe
 
     info = probe(path)
     return info.seconds, info.sample_rate

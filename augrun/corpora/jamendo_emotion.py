@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import LabelSet
 from augrun.corpora.jamendo import Jamendo, Track, known_tags
-from augrun.errors import AugrunError
 
 #: Tracks of split-0 by part and quadrant: 6,254 rows in the authors' tables.
 PUBLISHED_TRACKS = {

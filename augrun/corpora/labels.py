@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.corpus import LabelSet
-from augrun.errors import AugrunError, RequestError
 
 
 def class_set(classes: Mapping[str, Any], labels: Iterable[str], name: str) -> tuple[LabelSet, dict[str, int]]:

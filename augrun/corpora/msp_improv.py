@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import BadClips, first_few
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import FileFacts, Index
 from augrun.corpora.labels import class_set, left_out, read_label_file
 from augrun.corpora.reader import Reader, build, look_up, provenance, report_files, require_folder
-from augrun.errors import AugrunError
 
 SESSIONS = ("1", "2", "3", "4", "5", "6")
 

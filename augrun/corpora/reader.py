@@ -15,11 +15,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import BadClips
 from augrun.corpora.corpus import COLUMNS, RECORDED, Corpus, LabelSet
 from augrun.corpora.index import FileFacts, Index
 from augrun.corpora.marker import is_standin
-from augrun.errors import AugrunError
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.checks import BadClips, first_few
 from augrun.corpora.corpus import Corpus, LabelSet
 from augrun.corpora.index import FileFacts, Index
 from augrun.corpora.reader import Reader, build, fault, look_up, provenance, require_folder
-from augrun.errors import AugrunError, RequestError
 
 #: The release's parts, and what they are called here.
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}

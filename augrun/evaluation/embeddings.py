@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from augrun.core.errors import AugrunError
 from augrun.core.files import atomic_path
-from augrun.errors import AugrunError
 
 FILE = "embeddings.npz"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +121,7 @@ class Made:
 
     Attributes:
         samples: the samples.
-        account: of them (`augrun.samples.account`).
+        account: of them (`augrun.generators.samples.account`).
         train_seconds: duration of the recorded train part.
     """
 
@@ -151,15 +150,6 @@ class Left:
     made: Made | None = None
     judged: Judged | None = None
     quality: Mapping[str, Any] | None = None
-
-
-def trial_seed(seed: int, trial: int, fold: str) -> int:
-    """The seed of a trial of a fold: distinct for every one of them, unrelated between seeds, 31 bits.
-
-    Folds have seeds of their own, so that the noise of training is independent from fold to fold, which
-    `augrun.evaluation.significance` relies on.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{trial}/{fold}".encode()).digest()[:4], "big") >> 1
 
 
 def trial_means(trials: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
@@ -233,7 +223,7 @@ def generated_account(made: Sequence[Made], names: Sequence[str]) -> dict[str, A
 
     `clips`, `seconds` and `seconds_per_class`; where there are samples also `share_of_train` (their seconds over those
     of the train part), `clips_per_class`, `type`, `sample_s`, `prime_s`, `sample_rates`, `reused` and `shortfalls`, as
-    `augrun.samples.account` has them, and the generator's `notes`.
+    `augrun.generators.samples.account` has them, and the generator's `notes`.
     """
     if not made:
         return {"clips": 0, "seconds": 0.0, "seconds_per_class": {}}

@@ -26,9 +26,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from augrun import watch
+from augrun.core.errors import AugrunError
 from augrun.core.files import write_bytes
-from augrun.errors import AugrunError
+from augrun.core.runtime import progress_hooks
 from augrun.features.fit import Fit
 from augrun.features.mapped import Block
 from augrun.features.writing import DATA, INDEX, MARKER, Writer
@@ -276,7 +276,7 @@ def build(
                     elif result.ndim != 2 or result.shape[1] != bands or not len(result):
                         raise ValueError(f"{names[clip]}: features of shape {result.shape}, not (frames, {bands})")
                 writer.write([(clip, result) for clip, result in fresh if not isinstance(result, AugrunError)])
-                watch.stepped("clips")
+                progress_hooks.stepped("clips")
     finally:
         writer.close()
     if failures:

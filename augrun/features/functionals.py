@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features, build, one_by_one
-from augrun.job import Hardware
 
 if TYPE_CHECKING:
     import opensmile

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
-from augrun import audio
-from augrun.allocator import keep_memory
+from augrun.core import audio
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware
+from augrun.core.runtime.malloc import keep_memory
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features, build
-from augrun.job import Hardware
 
 if TYPE_CHECKING:
     import torch

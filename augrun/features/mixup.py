@@ -11,9 +11,9 @@ from typing import Annotated
 
 import numpy as np
 
-from augrun.classifiers.base import Examples
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def mixtures(count: int, more: int, alpha: float, seed: int) -> tuple[np.ndarray
     Returns:
         Rows of the first and of the second, int64, and λ, float32; each of shape (count + more,).
     """
-    from augrun.batches import derive_seed  # brings torch, which settings do without
+    from augrun.core.seeding import derive_seed  # brings torch, which settings do without
 
     rng = np.random.default_rng(derive_seed(seed, "mixup"))
     first = rng.integers(count, size=more)

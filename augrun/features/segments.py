@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from augrun.errors import RequestError
+from augrun.core.errors import RequestError
 from augrun.features.fit import Fit
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from augrun.core.errors import AugrunError
+from augrun.core.job import Job
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
-from augrun.job import Job
 
 #: Columns of a request table, one row a sample to make. `label` is the class index the sample is for and
 #: `labels` the tuple of class indices it will carry; the prime is `prime_s` seconds of the recorded train

@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar
 
 import pandas as pd
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.job import Job
 from augrun.generators.base import Generator
-from augrun.job import Job
 
 
 @dataclass(frozen=True)

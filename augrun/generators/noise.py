@@ -12,9 +12,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.job import Job
 from augrun.generators.base import Generator
-from augrun.job import Job
 
 #: Hz; below, pink noise has no part: it would be most of the energy there, and none of the sound.
 LOWEST = 20.0

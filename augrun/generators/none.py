@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pandas as pd
 
+from augrun.core.job import Job
 from augrun.generators.base import Generator
-from augrun.job import Job
 
 
 @dataclass(frozen=True)

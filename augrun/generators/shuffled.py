@@ -14,9 +14,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
+from augrun.core.job import Job
 from augrun.generators.copy import Copy
-from augrun.job import Job
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.policies.base import Needs, Plan, Policy
 

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError, RequestError
 from augrun.protocols.drawing import draw, generator, units
 
 PARTS = ("train", "validation", "test")

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import Corpus, LabelSet
-from augrun.errors import AugrunError
 from augrun.protocols.base import Fold, Protocol
 from augrun.protocols.drawing import draw, generator
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.checks import first_few
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.protocols.base import Fold, Protocol, fold_of
 from augrun.protocols.drawing import draw, draw_speakers, generator
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.protocols.base import PARTS, Fold, Protocol, fold_of
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import numpy as np
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.protocols.base import Fold, Protocol, fold_of
 from augrun.protocols.drawing import balanced_groups, class_counts, generator, representative
 

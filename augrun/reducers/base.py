@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from augrun.classifiers.base import Examples
+from augrun.core.job import Job
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.job import Job
 
 
 class Reducer:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
-from augrun.classifiers.base import Examples
+from augrun.core.job import Job
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
 from augrun.features.span import Span
-from augrun.job import Job
 from augrun.reducers.base import Reducer
 
 if TYPE_CHECKING:
-    from augrun.generators.mixup_gan_training import Settings
+    from augrun.generators.mixup_gan.training import Settings
 
 MODEL = "model.pt"  # as the GAN calls it
 
@@ -76,15 +76,15 @@ class MixupGANEncoder(Reducer):
 
     def fit_together(self, train: Sequence[Examples], jobs: Sequence[Job], mixup: Mixup) -> None:
         """Trains one for each train part, all at once; see `augrun.classifiers.dnn.DNN.fit_together`."""
-        from augrun.generators import mixup_gan_training
+        from augrun.generators.mixup_gan import training
 
-        mixup_gan_training.train(self.gan(mixup), train, jobs)
+        training.train(self.gan(mixup), train, jobs)
 
     def transform(self, features: Features, fitted: Path, job: Job) -> Features:
         """See `Reducer.transform`."""
         import torch
 
-        from augrun.reducers.autoencoder_training import encode
+        from augrun.reducers.autoencoder.training import encode
 
         model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
         rows = Span(model["low"].numpy(), model["high"].numpy()).apply(features.rows())

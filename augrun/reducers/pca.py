@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
-from augrun.classifiers.base import Examples
+from augrun.core.errors import AugrunError
 from augrun.core.files import atomic_path
-from augrun.errors import AugrunError
+from augrun.core.job import Job
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.job import Job
 from augrun.reducers.base import Reducer
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
-from augrun.classifiers.base import Examples
 from augrun.core.files import write_json
+from augrun.core.job import Job
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.job import Job
 from augrun.reducers.base import Reducer
 from augrun.reducers.pca import enough, principal, project, save
 

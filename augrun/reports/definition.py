@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from augrun.errors import AugrunError, RequestError
+from augrun.core.config.schema import nearest
+from augrun.core.errors import AugrunError, RequestError
 from augrun.reports.produced import COLUMNS as PRODUCED
-from augrun.schema import nearest
 
 #: What fills a table's columns: `durations` the hours and clips of each row's corpus, `samples` what each row's
 #: generator made, `features` how near the vectors that it made are to recorded ones, `results` the metrics of each

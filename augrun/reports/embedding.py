@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from augrun import audio
-from augrun.errors import AugrunError
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.reports import levels as scale
 
 log = logging.getLogger(__name__)

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from augrun import audio, samples
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.core.files import write_text
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.evaluation.results import Judged
+from augrun.generators import samples
 from augrun.reports.listening import Heard, pick
 
 log = logging.getLogger(__name__)

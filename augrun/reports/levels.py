@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from augrun import audio
+from augrun.core import audio
 
 if TYPE_CHECKING:
     from augrun.features.logmel import LogMel

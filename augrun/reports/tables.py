@@ -362,3 +362,7 @@ def told(notes: Iterable[tuple[str, str]]) -> list[str]:
 def _counted(what: str, counts: Sequence[int]) -> str:
     different = sorted(set(counts))
     return f"{' or '.join(map(str, different))} {what}{'' if different == [1] else 's'}"
+
+
+#: How a table can be printed; all of them are written.
+FORMATS = ("txt", "md", "csv", "tex", "json", "html")

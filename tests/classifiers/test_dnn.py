@@ -11,14 +11,13 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from augrun import composing
-from augrun.classifiers import dnn_training
-from augrun.classifiers.base import Examples
-from augrun.classifiers.dnn import DNN
-from augrun.errors import AugrunError
+from augrun.classifiers.dnn import DNN, training
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
 from augrun.features.cache import Features
-from augrun.job import Hardware, Job
-from augrun.recordings import build
+from augrun.features.examples import Examples
 
 CPU = Hardware(accelerator="cpu", progress=False)
 TINY = DNN(hidden=[24, 16], dropout=0.2, batch_size=16, epochs=12, rate=3e-3)
@@ -108,21 +107,21 @@ def test_killed_and_taken_up_ends_as_undisturbed(tmp_path: Path, monkeypatch: py
     long = replace(TINY, epochs=200)  # 1,400 and 1,000 steps, kept every 100
     train = [examples(100, 1), examples(77, 2)]
     long.fit_together(train, [job(tmp_path / f"whole{k}", k) for k in range(2)])
-    step, taken = dnn_training.Training.training_step, []
+    step, taken = training.Training.training_step, []
 
-    def until(self: dnn_training.Training, batch: torch.Tensor, index: int) -> None:
+    def until(self: training.Training, batch: torch.Tensor, index: int) -> None:
         if len(taken) == 9:
             raise Kill
         taken.append(int(self.taken))
         step(self, batch, index)
 
-    monkeypatch.setattr(dnn_training.Training, "training_step", until)
+    monkeypatch.setattr(training.Training, "training_step", until)
     jobs = [job(tmp_path / f"killed{k}", k) for k in range(2)]
     with pytest.raises(Kill):
         long.fit_together(train, jobs)
-    monkeypatch.setattr(dnn_training.Training, "training_step", step)
+    monkeypatch.setattr(training.Training, "training_step", step)
     begun = []
-    monkeypatch.setattr(dnn_training.Training, "on_train_start", lambda self: begun.append(int(self.taken)))
+    monkeypatch.setattr(training.Training, "on_train_start", lambda self: begun.append(int(self.taken)))
     long.fit_together(train, jobs)
     assert begun == [400]
     for k in range(2):
@@ -137,9 +136,9 @@ def test_soft_targets_and_no_class_weights() -> None:
     logits = torch.tensor([[[2.0, 0.0, -1.0]]])
     soft = torch.tensor([[[0.7, 0.3, 0.0]]])
     expected = torch.nn.functional.cross_entropy(logits[0], soft[0])
-    assert dnn_training.loss(logits, soft, multilabel=False)[0, 0] == pytest.approx(float(expected))
+    assert training.loss(logits, soft, multilabel=False)[0, 0] == pytest.approx(float(expected))
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits[0], soft[0])
-    assert dnn_training.loss(logits, soft, multilabel=True)[0, 0] == pytest.approx(float(expected))
+    assert training.loss(logits, soft, multilabel=True)[0, 0] == pytest.approx(float(expected))
 
 
 def test_what_it_cannot_learn_is_refused(tmp_path: Path) -> None:
@@ -154,5 +153,5 @@ def test_what_it_cannot_learn_is_refused(tmp_path: Path) -> None:
 
 def test_the_yaml_and_the_class_have_the_same_defaults() -> None:
     words = ["dataset=feel", "representation=is10", "classifier=dnn", "generator=none", "policy=none", "scale=paper"]
-    built = build(composing.compose(words)["classifier"])
+    built = build(compose.compose(words)["classifier"])
     assert replace(built, hidden=list(built.hidden)) == DNN()

@@ -18,13 +18,13 @@ from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 from torchvision.models import mobilenet_v2
 
-from augrun import resolvers
-from augrun.classifiers.base import Examples
 from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
-from augrun.classifiers.mobilenetv2_training import Clips, Training, network_of, phases_of
-from augrun.errors import AugrunError, RequestError
+from augrun.classifiers.mobilenetv2_attention.training import Clips, Training, network_of, phases_of
+from augrun.core.config import resolvers
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware, Job
 from augrun.features.cache import Features
-from augrun.job import Hardware, Job
+from augrun.features.examples import Examples
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = Hardware(accelerator="cpu", progress=False)
@@ -206,8 +206,8 @@ def models_equal(one: Path, other: Path) -> bool:
 KILLED = """
 import os, sys, torch
 from pathlib import Path
-from augrun.classifiers.mobilenetv2_training import Training
-from augrun.job import Job
+from augrun.classifiers.mobilenetv2_attention.training import Training
+from augrun.core.job import Job
 from tests.classifiers.test_mobilenetv2_attention import CPU, TINY, examples
 torch.set_num_threads(int(sys.argv[3]))
 steps, step = int(sys.argv[2]), Training.training_step

@@ -14,10 +14,10 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torchvision.models import mobilenet_v2
 
-from augrun.classifiers.mobilenetv2_attention import PAPER_BLOCKS, smallest
-from augrun.classifiers.mobilenetv2_network import EncoderLayer, Network, mixup, spec_augment
-from augrun.classifiers.mobilenetv2_training import cross_entropy, macro_roc_auc
-from augrun.errors import AugrunError
+from augrun.classifiers.mobilenetv2_attention.network import EncoderLayer, Network, mixup, spec_augment
+from augrun.classifiers.mobilenetv2_attention.settings import PAPER_BLOCKS, smallest
+from augrun.classifiers.mobilenetv2_attention.training import cross_entropy, macro_roc_auc
+from augrun.core.errors import AugrunError
 
 SMALL = {"slice_frames": 65, "blocks": [[1, 8, 1, 2], [2, 8, 1, 2], [2, 8, 1, 2], [2, 8, 1, 2]], "width": 0.5}
 

@@ -13,14 +13,14 @@ from sklearn.metrics import recall_score
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
-from augrun import composing
-from augrun.classifiers.base import Examples
 from augrun.classifiers.svm import SVM, balanced, hard
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.job import Hardware, Job
-from augrun.recordings import build
 
 CPU = Hardware(accelerator="cpu", workers=2, progress=False)
 
@@ -117,9 +117,7 @@ def test_one_pair_needs_no_validation_part(tmp_path: Path) -> None:
 
 
 def test_the_yaml_and_the_class_have_the_same_defaults() -> None:
-    config = composing.compose(
-        ["dataset=feel", "representation=is10", "classifier=svm", "generator=none", "policy=none"]
-    )
+    config = compose.compose(["dataset=feel", "representation=is10", "classifier=svm", "generator=none", "policy=none"])
     built = build(config["classifier"])
     assert (list(built.costs), list(built.gammas), built.class_weight) == (SVM().costs, SVM().gammas, "none")
 

@@ -22,14 +22,14 @@ from torch import nn
 from torchvision.models import VGG, vgg19, vgg19_bn
 from torchvision.models.vgg import cfgs, make_layers
 
-from augrun import resolvers
-from augrun.classifiers.base import Examples
 from augrun.classifiers.vgg19 import VGG19
-from augrun.classifiers.vgg19_network import VGG19 as Network
-from augrun.classifiers.vgg19_training import Training, macro_recall, network_of, value_range
-from augrun.errors import AugrunError
+from augrun.classifiers.vgg19.network import VGG19 as Network
+from augrun.classifiers.vgg19.training import Training, macro_recall, network_of, value_range
+from augrun.core.config import resolvers
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
 from augrun.features.cache import Features, build, one_by_one
-from augrun.job import Hardware, Job
+from augrun.features.examples import Examples
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = Hardware(accelerator="cpu", progress=False)
@@ -314,8 +314,8 @@ def models_equal(one: Path, other: Path) -> bool:
 KILLED = """
 import os, sys, torch
 from pathlib import Path
-from augrun.classifiers.vgg19_training import Training
-from augrun.job import Job
+from augrun.classifiers.vgg19.training import Training
+from augrun.core.job import Job
 from tests.classifiers.test_vgg19 import CPU, TINY, examples
 torch.set_num_threads(int(sys.argv[3]))
 steps, step = int(sys.argv[2]), Training.training_step

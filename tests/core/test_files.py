@@ -23,15 +23,15 @@ MOVES = {
     ("core/files.py", "atomic_path", "replace"): "the one way",
     ("generators/programs/magenta.py", "fit", "replace"): "runs in an environment without augrun",
     ("generators/programs/magenta.py", "replace", "replace"): "runs in an environment without augrun",
-    ("stages.py", "_compute", "rename"): "a partial folder keeps its name for the attempt that resumes it",
-    ("stages.py", "remove", "rename"): "moves a folder away to remove it",
-    ("locks.py", "_take", "rename"): "fails where the lock is held, which a replacement must not",
-    ("locks.py", "_break", "rename"): "moves an owner's file away, once",
-    ("postgres.py", "_make", "rename"): "a folder that belongs to another user",
-    ("tracking_fetch.py", "_fetch", "rename"): "a folder",
+    ("core/store/stages.py", "_compute", "rename"): "a partial folder keeps its name for the attempt that resumes it",
+    ("core/store/stages.py", "remove", "rename"): "moves a folder away to remove it",
+    ("core/store/folder_lock.py", "_take", "rename"): "fails where the lock is held, which a replacement must not",
+    ("core/store/folder_lock.py", "_break", "rename"): "moves an owner's file away, once",
+    ("tracking/postgres.py", "_make", "rename"): "a folder that belongs to another user",
+    ("tracking/download.py", "_fetch", "rename"): "a folder",
     ("corpora/standin/__init__.py", "_put", "rename"): "a folder; another process may be faster",
-    ("profiling.py", "_save", "replace"): "renames a finished trace",
-    ("profiling.py", "leave", "replace"): "a folder",
+    ("experiment/profiling.py", "_save", "replace"): "renames a finished trace",
+    ("experiment/profiling.py", "leave", "replace"): "a folder",
 }
 
 

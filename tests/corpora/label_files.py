@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from augrun import audio
+from augrun.core import audio
 
 RATE = 16_000
 SECONDS = 0.6

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.corpora.esc50 import CLASSES, ESC10, Clip, Esc50, whole_recordings
 from augrun.corpora.index import Index
-from augrun.errors import AugrunError
 from augrun.protocols.loso import LeaveOneSessionOut
 
 HEADER = "filename,fold,target,category,esc10,src_file,take"

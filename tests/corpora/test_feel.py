@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.corpora.feel import Feel, verdict
 from augrun.corpora.index import Index
-from augrun.errors import AugrunError
 from augrun.protocols.holdout import Holdout
 
 Write = Callable[..., Path]

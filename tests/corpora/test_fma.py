@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.corpora.fma import PUBLISHED_TRACKS, SMALL_GENRES, SPLITS, STUBS, Fma, read_tracks
 from augrun.corpora.index import Index
-from augrun.errors import AugrunError
 
 COLUMNS = [
     ("album", "id"),

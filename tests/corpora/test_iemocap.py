@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora import standin
 from augrun.corpora.iemocap import PUBLISHED_LABELS, SESSIONS, Iemocap, Utterance, read_labels
 from augrun.corpora.index import Index
 from augrun.corpora.marker import MARKER
-from augrun.errors import AugrunError, RequestError
 from tests.corpora import label_files
 from tests.corpora.label_files import IEMOCAP_DIALOGS, IEMOCAP_SESSIONS, SECONDS, tiny_wav, write_iemocap
 
@@ -106,7 +106,7 @@ def test_a_warm_index_opens_no_sound(small: Path, tmp_path: Path, monkeypatch: p
     def refuse(*_: object) -> None:
         raise AssertionError("a sound was opened")
 
-    monkeypatch.setattr("augrun.audio.probe", refuse)
+    monkeypatch.setattr("augrun.core.audio.probe", refuse)
     monkeypatch.setattr("augrun.corpora.index._hash_edges", refuse)
     assert Iemocap().read(small, Index(tmp_path / "index")).digest == cold.digest
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
+from augrun.core.store.folder_lock import FolderLock
 from augrun.corpora import index as module
 from augrun.corpora.index import EDGE, FileFacts, Index
-from augrun.errors import AugrunError
-from augrun.locks import FolderLock
 
 
 @pytest.fixture

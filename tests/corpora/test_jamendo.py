@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index, _Row
 from augrun.corpora.jamendo import PUBLISHED_HOURS, PUBLISHED_TRACKS, JamendoMood, read_splits, read_tags
 from augrun.corpora.marker import write_marker
-from augrun.errors import AugrunError
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 from augrun.corpora.jamendo import JamendoMood, Track, read_splits
 from augrun.corpora.jamendo_emotion import PUBLISHED_HOURS, PUBLISHED_TRACKS, JamendoEmotion
 from augrun.corpora.standin import jamendo as standin
-from augrun.errors import AugrunError
 
 QUADRANTS = {
     "activated_pleasant": ["happy", "positive", "uplifting"],

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora import standin
 from augrun.corpora.index import Index
 from augrun.corpora.msp_improv import LABELS, MspImprov, Turn, read_labels
-from augrun.errors import AugrunError, RequestError
 from tests.corpora import label_files
 from tests.corpora.label_files import MSP_IMPROV_LABELS, SECONDS, msp_improv_path, tiny_wav, write_msp_improv
 

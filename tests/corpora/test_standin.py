@@ -14,13 +14,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 from augrun.corpora.jamendo import JamendoMood
 from augrun.corpora.marker import MARKER, read_marker
 from augrun.corpora.standin import jamendo, music, render
-from augrun.errors import AugrunError, RequestError
 
 SIZES = {"train": 28, "validation": 14, "test": 14, "seconds": [1.5, 2.5]}
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import soundfile
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import RequestError
 from augrun.corpora.feel import Feel, verdict
 from augrun.corpora.index import Index
 from augrun.corpora.standin import render
-from augrun.errors import RequestError
 from tests.corpora.test_standin_speech import check_what_tells_the_classes, contents
 
 HEADER = ["path", *(f"rater_{place}" for place in range(1, 8)), "start", "end", "speaker", "session"]

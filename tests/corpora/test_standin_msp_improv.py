@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from augrun import audio
+from augrun.core import audio
 from augrun.corpora.index import Index
 from augrun.corpora.standin import render
 from tests.corpora.test_standin_speech import check_what_tells_the_classes, contents, reader_of

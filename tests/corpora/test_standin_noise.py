@@ -17,13 +17,13 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import RequestError
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.esc50 import CLASSES, ESC10, Esc50
 from augrun.corpora.fma import SMALL_GENRES, Fma
 from augrun.corpora.index import Index
 from augrun.corpora.standin import esc50, fma, render, sounds
-from augrun.errors import RequestError
 from augrun.protocols.loso import LeaveOneSessionOut
 from augrun.protocols.official import Official
 

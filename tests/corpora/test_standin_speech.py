@@ -25,12 +25,12 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from augrun import verbs
+from augrun.cli import verbs
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.marker import read_marker
 from augrun.corpora.reader import Reader
 from augrun.corpora.standin import espeak, phones, render, speech, voices
 from augrun.corpora.standin.speech import Manner, Voice
-from augrun.errors import AugrunError, RequestError
 from augrun.features.logmel import LogMel
 
 RATE = 16_000

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
 from augrun.corpora.index import Index
 from augrun.corpora.standin import phones, render
 from augrun.corpora.standin.tedlium import IGNORED, SEGMENT_S
-from augrun.errors import AugrunError
 from tests.corpora.test_standin_speech import contents, reader_of
 
 LINE = re.compile(r"(\S+) 1 (\S+) (\d+\.\d\d) (\d+\.\d\d) <(o,f0,female|o,f0,male|o,,unknown|F0_[FM])> (.+)")

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augrun import audio
-from augrun.code import describe
+from augrun.core import audio
+from augrun.core.config.component import describe
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora import standin
 from augrun.corpora.index import Index
 from augrun.corpora.tedlium import PUBLISHED_SEGMENTS, Segment, Tedlium, read_segments
-from augrun.errors import AugrunError, RequestError
 from tests.corpora.label_files import RATE, write_talk
 
 GAP = "inter_segment_gap {} {} <o,,unknown> ignore_time_segment_in_scoring"

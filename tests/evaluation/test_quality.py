@@ -10,7 +10,7 @@ import pytest
 from prdc import compute_prdc
 from scipy.linalg import sqrtm
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.evaluation import embeddings, quality
 
 

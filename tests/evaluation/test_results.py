@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from augrun.evaluation.results import summarise, trial_seed
+from augrun.core.seeding import trial_seed
+from augrun.evaluation.results import summarise
 
 
 def entries(values: dict[tuple[str, int], float | None]) -> list[dict]:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.features import writing
 from augrun.features.cache import Features, build, one_by_one
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.errors import AugrunError
 from augrun.features.cache import Features
 from augrun.features.functionals import SIZES, Functionals
-from augrun.job import Hardware
 
 opensmile = pytest.importorskip("opensmile", reason="openSMILE is not installed: pip install 'augrun[functionals]'")
 

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware
 from augrun.corpora.corpus import Corpus, LabelSet
-from augrun.errors import AugrunError, RequestError
 from augrun.features.cache import Features
 from augrun.features.logmel import LogMel, linear_resample
-from augrun.job import Hardware
 from tests.features.make_essentia_golden import sound
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "representation"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augrun.classifiers.base import Examples
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup, mixtures
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augrun.errors import RequestError
+from augrun.core.errors import RequestError
 from augrun.features.cache import Features
 from augrun.features.logmel import LogMel
 from augrun.features.segments import Segments, vote

@@ -14,19 +14,17 @@ import pytest
 import torch
 import yaml
 
-from augrun import resolvers, schema
-from augrun.classifiers.base import Examples
-from augrun.code import describe
-from augrun.errors import AugrunError, RequestError
+from augrun.core.config import resolvers, type_check
+from augrun.core.config.component import build, describe
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware, Job
 from augrun.features.cache import Features
-from augrun.generators import bagan_base
-from augrun.generators.bagan import BAGAN
-from augrun.generators.bagan_base import BalancingGAN
-from augrun.generators.bagan_original import BAGANOriginal
-from augrun.generators.bagan_training import Adversaries, Autoencoder
+from augrun.features.examples import Examples
+from augrun.generators.bagan import BAGAN, base
+from augrun.generators.bagan.base import BalancingGAN
+from augrun.generators.bagan.original import BAGANOriginal
+from augrun.generators.bagan.training import Adversaries, Autoencoder
 from augrun.generators.base import REQUEST_COLUMNS
-from augrun.job import Hardware, Job
-from augrun.recordings import build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -111,8 +109,8 @@ def test_latents_are_those_of_the_trained_encoder(
     """Encoded as a trained network encodes, and each class by its own segments."""
     generator, folder = fitted
     encoded: list[np.ndarray] = []
-    plain = bagan_base._encode
-    monkeypatch.setattr(bagan_base, "_encode", lambda *a: encoded.append(plain(*a)) or encoded[-1])
+    plain = base._encode
+    monkeypatch.setattr(base, "_encode", lambda *a: encoded.append(plain(*a)) or encoded[-1])
     networks: list[Autoencoder] = []
     start = Adversaries.start_from
     monkeypatch.setattr(Adversaries, "start_from", lambda s, a: networks.append(a) or start(s, a))
@@ -167,8 +165,8 @@ def test_killed_fit_continues_to_the_same_bits(
     assert not (job.folder / "model.ckpt").exists()
     assert (job.folder / "classes.npz").exists() == (step is Adversaries)
     encoded: list[int] = []
-    plain = bagan_base._encode
-    monkeypatch.setattr(bagan_base, "_encode", lambda *a: encoded.append(1) or plain(*a))
+    plain = base._encode
+    monkeypatch.setattr(base, "_encode", lambda *a: encoded.append(1) or plain(*a))
     generator.fit(*parts, job)
     assert len(encoded) == (step is Autoencoder)  # the second step is not done twice
     again = {Autoencoder: {Autoencoder: 15 + 24, Adversaries: 24}, Adversaries: {Autoencoder: 36, Adversaries: 14 + 12}}
@@ -204,11 +202,12 @@ def test_half_precision_trains(tmp_path: Path) -> None:
     TINY.fit(examples_of(), examples_of((2, 2, 2)), job_in(tmp_path / "half", precision="bf16-mixed"))
     TINY.fit(examples_of(), examples_of((2, 2, 2)), job_in(tmp_path / "full"))
     half, full = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("half", "full"))
-    for one, other in zip(half, full, strict=True):
-        if "train/loss" in one:
-            assert one["train/loss"] == pytest.approx(other["train/loss"], rel=0.05)
-            assert one["train/loss"] != other["train/loss"]
-        assert np.isfinite(list(one.values())[2:]).all()
+    losses = [[entry["train/loss"] for entry in history if "train/loss" in entry] for history in (half, full)]
+    # The two drift apart from epoch to epoch, on some processors by more than a twentieth.
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)
+    assert all(one != other for one, other in zip(*losses, strict=True))
+    assert losses[0][-1] < 0.8 * losses[0][0]
+    assert all(np.isfinite(list(entry.values())[2:]).all() for entry in half)
 
 
 def test_segments_depend_on_their_request_alone(fitted: tuple[BalancingGAN, Path], tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ def test_generation_continues_after_a_kill(
     generator, folder = fitted
     requests = requests_for([0, 1, 2] * 12)
     generator.generate(requests, NAMES, folder, job_in(tmp_path / "whole"))
-    plain, batches = bagan_base._decode, []
+    plain, batches = base._decode, []
 
     def stumble(*given: Any) -> np.ndarray:
         batches.append(len(given[1]))
@@ -242,7 +241,7 @@ def test_generation_continues_after_a_kill(
             raise KeyboardInterrupt
         return plain(*given)
 
-    monkeypatch.setattr(bagan_base, "_decode", stumble)
+    monkeypatch.setattr(base, "_decode", stumble)
     job = job_in(tmp_path / "broken")
     with pytest.raises(KeyboardInterrupt):
         generator.generate(requests, NAMES, folder, job)
@@ -329,7 +328,7 @@ def test_yaml_has_every_setting_and_the_papers_values(name: str) -> None:
         "domain": "logmel", "trained": True, "primed": False
     }  # fmt: skip
     for key, value in dataclasses.asdict(demo(name)).items():
-        assert schema.mismatch(value, known.parameters[key].annotation) is None, key
+        assert type_check.mismatch(value, known.parameters[key].annotation) is None, key
 
 
 def nearest_and_extreme(generator: BalancingGAN, folder: Path) -> tuple[np.ndarray, tuple[float, float]]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.covariance import OAS, LedoitWolf
 
-from augrun.classifiers.base import Examples
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.features.cache import Features
-from augrun.generators import bagan_health as health
-from augrun.generators.bagan_data import Normalisation, Recorded, Spectrograms, check
-from augrun.generators.bagan_latents import ClassLatents
+from augrun.features.examples import Examples
+from augrun.generators.bagan import health
+from augrun.generators.bagan.data import Normalisation, Recorded, Spectrograms, check
+from augrun.generators.bagan.latents import ClassLatents
 
 
 def examples_of(labels: list[int], classes: int = 3, frames: int = 16, bands: int = 32, seed: int = 0) -> Examples:

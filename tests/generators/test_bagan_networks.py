@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from augrun.generators.bagan import BAGAN
-from augrun.generators.bagan_networks import Generator, Judge, OriginalGenerator, OriginalTrunk, Trunk
-from augrun.generators.bagan_original import BAGANOriginal
+from augrun.generators.bagan.networks import Generator, Judge, OriginalGenerator, OriginalTrunk, Trunk
+from augrun.generators.bagan.original import BAGANOriginal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from augrun.generators import bagan_training
-from augrun.generators.bagan import BAGAN
-from augrun.generators.bagan_base import BalancingGAN
-from augrun.generators.bagan_data import Recorded
-from augrun.generators.bagan_latents import ClassLatents
-from augrun.generators.bagan_original import BAGANOriginal
-from augrun.generators.bagan_training import Adversaries
+from augrun.generators.bagan import BAGAN, training
+from augrun.generators.bagan.base import BalancingGAN
+from augrun.generators.bagan.data import Recorded
+from augrun.generators.bagan.latents import ClassLatents
+from augrun.generators.bagan.original import BAGANOriginal
+from augrun.generators.bagan.training import Adversaries
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -73,7 +72,7 @@ def watched(module: Adversaries, monkeypatch: pytest.MonkeyPatch) -> SimpleNames
         seen.truths.append(truth.clone())
         return plain(logits, truth)
 
-    monkeypatch.setattr(bagan_training.functional, "cross_entropy", spy)
+    monkeypatch.setattr(training.functional, "cross_entropy", spy)
     return seen
 
 

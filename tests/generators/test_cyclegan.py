@@ -12,17 +12,17 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from augrun import composing
-from augrun.classifiers.base import Examples
 from augrun.classifiers.svm import SVM
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
+from augrun.core.training.stacked import Draws
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.span import Span
 from augrun.generators.cyclegan import CycleGAN
-from augrun.generators.cyclegan_training import Training
-from augrun.job import Hardware, Job
-from augrun.recordings import build
-from augrun.stacked import Draws
+from augrun.generators.cyclegan.training import Training
 
 CPU = Hardware(accelerator="cpu", progress=False)
 TINY = CycleGAN(
@@ -237,7 +237,7 @@ def test_what_it_cannot_learn_is_refused(tmp_path: Path) -> None:
 
 def test_the_yaml_has_the_paper_s_sizes() -> None:
     words = ["dataset=feel", "representation=is10", "classifier=dnn", "generator=cyclegan", "policy=real_synthetic"]
-    config = composing.compose([*words, "scale=paper"])
+    config = compose.compose([*words, "scale=paper"])
     built = build(config["generator"])
     assert config["source"]["name"] == "tedlium"
     lists = {name: list(getattr(built, name)) for name in ("hidden", "critic", "classifier")}

@@ -17,14 +17,13 @@ import soundfile
 import torch
 import yaml
 
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware, Job
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.errors import AugrunError, RequestError
-from augrun.generators import ddsp_analysis
 from augrun.generators.base import REQUEST_COLUMNS
-from augrun.generators.ddsp import DDSP
-from augrun.generators.ddsp_analysis import batch_of, windows_of
-from augrun.generators.ddsp_model import DDSPAutoencoder, white_noise
-from augrun.job import Hardware, Job
+from augrun.generators.ddsp import DDSP, analysis
+from augrun.generators.ddsp.analysis import batch_of, windows_of
+from augrun.generators.ddsp.model import DDSPAutoencoder, white_noise
 
 ROOT = Path(__file__).parent.parent.parent
 RATE = 16000
@@ -133,8 +132,8 @@ def test_interrupted_fit_continues_to_the_same_weights(
         return step(self, batch, index)
 
     analysed = []
-    analyse = ddsp_analysis.Analysis.analyse
-    monkeypatch.setattr(ddsp_analysis.Analysis, "analyse", lambda *a: analysed.append(1) or analyse(*a))
+    analyse = analysis.Analysis.analyse
+    monkeypatch.setattr(analysis.Analysis, "analyse", lambda *a: analysed.append(1) or analyse(*a))
     monkeypatch.setattr(DDSPAutoencoder, "training_step", stumble)
     with pytest.raises(KeyboardInterrupt):
         TINY.fit(corpus, corpus, job)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from augrun.core.job import Hardware
 from augrun.generators.ddsp import DDSP
-from augrun.job import Hardware
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,13 +17,13 @@ import pytest
 import soundfile
 import yaml
 
-from augrun.code import code_modules
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware, Job
+from augrun.core.store.code_digest import code_modules
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.errors import AugrunError, RequestError
-from augrun.generators import ddsp_magenta
 from augrun.generators.base import REQUEST_COLUMNS
-from augrun.generators.ddsp_magenta import DDSPMagenta
-from augrun.job import Hardware, Job
+from augrun.generators.ddsp import magenta
+from augrun.generators.ddsp.magenta import DDSPMagenta
 
 ROOT = Path(__file__).parent.parent.parent
 RATE = 16000
@@ -144,7 +144,7 @@ def test_no_environment_is_refused_with_the_mend(tmp_path: Path, monkeypatch: py
         DDSPMagenta().check()
     (tmp_path / "none" / "lib" / "python3.11" / "site-packages" / "ddsp-3.7.0.dist-info").mkdir(parents=True)
     DDSPMagenta().check()
-    assert ddsp_magenta.python() == tmp_path / "none" / "bin" / "python"
+    assert magenta.python() == tmp_path / "none" / "bin" / "python"
 
 
 def test_no_model_is_an_error(tmp_path: Path) -> None:
@@ -176,14 +176,14 @@ def test_gin_gets_the_sizes_and_then_the_bindings_of_the_settings() -> None:
 
 
 def test_the_program_counts_as_code_and_knows_nothing_of_augrun() -> None:
-    assert "augrun.generators.programs.magenta" in code_modules("augrun.generators.ddsp_magenta")
+    assert "augrun.generators.programs.magenta" in code_modules("augrun.generators.ddsp.magenta")
     for program in (ROOT / "augrun" / "generators" / "programs").glob("*.py"):
         assert not re.search(r"^\s*(import|from) augrun", program.read_text(), re.MULTILINE), program
 
 
 def test_yaml_has_every_setting_and_the_packages_sizes() -> None:
     content = yaml.safe_load((ROOT / "conf" / "generator" / "ddsp_magenta.yaml").read_text())
-    assert content.pop("_target_") == "augrun.generators.ddsp_magenta.DDSPMagenta"
+    assert content.pop("_target_") == "augrun.generators.ddsp.magenta.DDSPMagenta"
     assert content.pop("name") == "ddsp_magenta"
     defaults = dataclasses.asdict(DDSPMagenta())
     assert list(content) == list(defaults)

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from augrun.generators import ddsp_analysis as analysis
-from augrun.generators import ddsp_synthesis as synthesis
-from augrun.generators.ddsp_model import DDSPAutoencoder
+from augrun.generators.ddsp import analysis, synthesis
+from augrun.generators.ddsp.model import DDSPAutoencoder
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "ddsp.npz"
 RATE = 16000

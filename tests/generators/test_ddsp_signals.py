@@ -14,13 +14,13 @@ import soundfile
 import torch
 from scipy import signal as filters
 
-from augrun import audio
+from augrun.core import audio
+from augrun.core.job import Hardware, Job
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.ddsp import DDSP, MODEL
-from augrun.generators.ddsp_analysis import Arrays, batch_of
-from augrun.generators.ddsp_model import DDSPAutoencoder, white_noise
-from augrun.job import Hardware, Job
+from augrun.generators.ddsp.analysis import Arrays, batch_of
+from augrun.generators.ddsp.model import DDSPAutoencoder, white_noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

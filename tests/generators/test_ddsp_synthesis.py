@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from augrun.generators import ddsp_synthesis as synthesis
-from augrun.generators.ddsp_analysis import Analysis, bridge, fundamental, window_starts
-from augrun.generators.ddsp_recurrent import Gru
+from augrun.generators.ddsp import synthesis
+from augrun.generators.ddsp.analysis import Analysis, bridge, fundamental, window_starts
+from augrun.generators.ddsp.recurrent import Gru
 
 RATE = 16000
 

@@ -18,15 +18,16 @@ import pytest
 import soundfile
 import yaml
 
-from augrun import schema
-from augrun.code import code_modules, describe
+from augrun.core.config import schema
+from augrun.core.config.component import describe
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware, Job
+from augrun.core.store.code_digest import code_modules
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.errors import AugrunError, RequestError
-from augrun.generators import external_process
 from augrun.generators.base import REQUEST_COLUMNS
+from augrun.generators.exchange import process
+from augrun.generators.exchange.files import Exchange, Faults
 from augrun.generators.external import External, fill, placeholders
-from augrun.generators.external_files import Exchange, Faults
-from augrun.job import Hardware, Job
 from augrun.policies.base import Needs
 from augrun.policies.equal_duration import EqualDuration
 from tests.processes import restore_signals
@@ -363,7 +364,7 @@ time.sleep(600)
 
 
 def test_a_timeout_ends_grandchildren_too(program, recording, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(external_process, "GRACE_S", 0.3)
+    monkeypatch.setattr(process, "GRACE_S", 0.3)
     pids = tmp_path / "pids"
     real = subprocess.Popen.wait
 
@@ -493,12 +494,12 @@ def test_a_killed_run_goes_on_with_what_its_program_had_finished(program, record
 def test_another_process_of_the_same_number_is_left_alone(tmp_path: Path) -> None:
     other = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
-        noted = {**external_process._identity(other.pid), "started": "1"}
-        (tmp_path / external_process.PROCESS).write_text(json.dumps(noted))
-        external_process.end_orphan(tmp_path)
+        noted = {**process._identity(other.pid), "started": "1"}
+        (tmp_path / process.PROCESS).write_text(json.dumps(noted))
+        process.end_orphan(tmp_path)
         assert other.poll() is None
-        (tmp_path / external_process.PROCESS).write_text(json.dumps(external_process._identity(other.pid)))
-        external_process.end_orphan(tmp_path)
+        (tmp_path / process.PROCESS).write_text(json.dumps(process._identity(other.pid)))
+        process.end_orphan(tmp_path)
         assert other.wait(10) == -signal.SIGKILL
     finally:
         other.kill()

@@ -16,16 +16,16 @@ import soundfile
 import torch
 import yaml
 
-from augrun.code import describe
-from augrun.errors import AugrunError, RequestError
-from augrun.generators import jukebox_sampling, jukebox_window
+from augrun.core.config.component import describe
+from augrun.core.config.type_check import mismatch
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware, Job
 from augrun.generators.base import REQUEST_COLUMNS
-from augrun.generators.jukebox import _SONG, Jukebox
-from augrun.generators.jukebox_sampling import Batch, Song
-from augrun.generators.jukebox_sampling import Jukebox as Model
-from augrun.generators.jukebox_window import sample_window
-from augrun.job import Hardware, Job
-from augrun.schema import mismatch
+from augrun.generators.jukebox import _SONG, Jukebox, sampling
+from augrun.generators.jukebox import window as jukebox_window
+from augrun.generators.jukebox.sampling import Batch, Song
+from augrun.generators.jukebox.sampling import Jukebox as Model
+from augrun.generators.jukebox.window import sample_window
 from tests.generators import tiny_jukebox
 
 ROOT = Path(__file__).parents[2]
@@ -190,7 +190,7 @@ def test_draws_follow_the_distribution() -> None:
     ],
 )
 def test_windows_of_a_level(total: int, window: int, hop: int, starts: list[int]) -> None:
-    assert jukebox_sampling._starts(total, window, hop) == starts
+    assert sampling._starts(total, window, hop) == starts
 
 
 # Levels.
@@ -223,7 +223,7 @@ def test_every_level_is_continued_to_its_length_over_several_windows(
         calls.append((prior.level, int(metadata[0, 1]), None if above is None else int(above[0, 0])))
         return sample_window(prior, given, above, metadata, draws, *rest)
 
-    monkeypatch.setattr(jukebox_sampling, "sample_window", spied)
+    monkeypatch.setattr(sampling, "sample_window", spied)
     for level in range(3):
         model.continue_level(batch, level, 0.98)
     assert [tuple(row.shape) for row in batch.codes] == [(2, 150), (2, 600), (2, 2400)]
@@ -278,7 +278,7 @@ def test_priors_of_another_codec_are_refused(checkpoint: Path, tmp_path: Path) -
 
 def test_batch_size_follows_from_memory(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.batch_size() == 64
-    monkeypatch.setattr(jukebox_sampling, "_bytes_per_sample", lambda prior: 1 << 60)
+    monkeypatch.setattr(sampling, "_bytes_per_sample", lambda prior: 1 << 60)
     assert model.batch_size() == 1
 
 
@@ -291,7 +291,7 @@ def test_memory_of_a_sample_at_the_published_size() -> None:
 
     with torch.device("meta"):
         prior = JukeboxPrior(JukeboxPriorConfig(level=0), 0).half()
-    assert 350e6 < jukebox_sampling._bytes_per_sample(prior) < 700e6
+    assert 350e6 < sampling._bytes_per_sample(prior) < 700e6
 
 
 # The generator.
@@ -308,7 +308,7 @@ def test_samples_begin_with_the_prime_and_last_to_the_sample(
     assert sorted(path.name for path in job.folder.iterdir()) == [f"{name}.wav" for name in samples]
     assert len(samples) == 3 and all(len(sound) == round(seconds * RATE) == 13287 for sound in samples.values())
     assert {soundfile.info(path).samplerate for path in job.folder.iterdir()} == {RATE}
-    from augrun import audio
+    from augrun.core import audio
 
     for place, sound in enumerate(samples.values()):
         prime = audio.read(recording, RATE, round(0.13 * place, 2), 0.1)
@@ -375,7 +375,7 @@ def test_a_killed_run_keeps_what_it_has_and_ends_alike(
             raise KeyboardInterrupt
         return sample_window(*arguments)
 
-    monkeypatch.setattr(jukebox_sampling, "sample_window", counted)
+    monkeypatch.setattr(sampling, "sample_window", counted)
     undisturbed, broken = job_in(tmp_path / "undisturbed"), job_in(tmp_path / "broken")
     generator.generate(requests, ("a",), None, undisturbed)
     needed = len(calls)
@@ -391,7 +391,7 @@ def test_a_killed_run_keeps_what_it_has_and_ends_alike(
     for path in undisturbed.folder.iterdir():
         assert (broken.folder / path.name).read_bytes() == path.read_bytes()
     assert {name: (broken.folder / name).stat().st_mtime_ns for name in kept} == kept
-    monkeypatch.setattr(jukebox_sampling, "Jukebox", lambda *_: pytest.fail("read the weights again"))
+    monkeypatch.setattr(sampling, "Jukebox", lambda *_: pytest.fail("read the weights again"))
     generator.generate(requests, ("a",), None, broken)
 
 

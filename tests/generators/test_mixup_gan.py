@@ -12,18 +12,18 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from augrun import composing
-from augrun.classifiers.base import Examples
 from augrun.classifiers.svm import SVM
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
+from augrun.core.training.stacked import Draws
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import mixtures
 from augrun.features.span import Span
 from augrun.generators.mixup_gan import MixupGAN
-from augrun.generators.mixup_gan_training import Training, mean
-from augrun.job import Hardware, Job
-from augrun.recordings import build
-from augrun.stacked import Draws
+from augrun.generators.mixup_gan.training import Training, mean
 
 CPU = Hardware(accelerator="cpu", progress=False)
 TINY = MixupGAN(
@@ -193,5 +193,5 @@ def test_too_few_clips_are_refused(tmp_path: Path) -> None:
 
 def test_the_yaml_and_the_class_have_the_same_sizes() -> None:
     words = ["dataset=feel", "representation=is10", "classifier=dnn", "generator=mixup_gan", "policy=real_synthetic"]
-    built = build(composing.compose([*words, "scale=paper"])["generator"])
+    built = build(compose.compose([*words, "scale=paper"])["generator"])
     assert (list(built.hidden), built.code, list(built.critic), built.dropout) == ([1000, 500], 2, [1000, 1000], 0.5)

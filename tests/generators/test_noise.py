@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from augrun.core.job import Job
 from augrun.generators.base import unprimed
 from augrun.generators.noise import Noise
-from augrun.job import Job
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])

@@ -13,18 +13,19 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from augrun import composing
-from augrun.classifiers.base import Examples
 from augrun.classifiers.svm import SVM
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
+from augrun.core.training.stacked import Draws
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.span import Span
-from augrun.generators.sahu_cgan import SahuCGAN
-from augrun.generators.sahu_gan import PlaneGAN, Prior, SahuGAN
-from augrun.generators.sahu_gan_training import Training, given, mean
-from augrun.job import Hardware, Job
-from augrun.recordings import build
-from augrun.stacked import Draws
+from augrun.generators.sahu_gan import PlaneGAN, SahuGAN
+from augrun.generators.sahu_gan.conditional import SahuCGAN
+from augrun.generators.sahu_gan.settings import Prior
+from augrun.generators.sahu_gan.training import Training, given, mean
 
 CPU = Hardware(accelerator="cpu", progress=False)
 SETTINGS = {
@@ -319,9 +320,9 @@ def test_what_it_cannot_learn_is_refused(gan: PlaneGAN, fitted: Path, tmp_path: 
 @pytest.mark.parametrize("gan", [SahuCGAN(), SahuGAN()], ids=lambda gan: gan.called)
 def test_the_yaml_and_the_class_have_the_same_sizes(gan: PlaneGAN) -> None:
     words = ["dataset=feel", "representation=is10", "classifier=dnn", "policy=real_synthetic"]
-    config = composing.compose([*words, f"generator={gan.called}", "scale=paper"])
+    config = compose.compose([*words, f"generator={gan.called}", "scale=paper"])
     built = build(config["generator"])
     lists = {name: list(getattr(built, name)) for name in ("hidden", "critic", "code_critic")}
     assert replace(built, **lists) == gan
-    small = build(composing.compose([*words, f"generator={gan.called}", "scale=demo"])["generator"])
+    small = build(compose.compose([*words, f"generator={gan.called}", "scale=demo"])["generator"])
     assert list(small.hidden) == [64, 32] and small.batch_size == 16

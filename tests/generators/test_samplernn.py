@@ -15,14 +15,14 @@ import soundfile
 import torch
 import yaml
 
+from augrun.core.errors import AugrunError, RequestError
+from augrun.core.job import Hardware, Job
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.errors import AugrunError, RequestError
 from augrun.generators import samplernn as component
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.samplernn import SampleRNN, even
-from augrun.generators.samplernn_data import Windows
-from augrun.generators.samplernn_model import SampleRNN as Network
-from augrun.job import Hardware, Job
+from augrun.generators.samplernn.data import Windows
+from augrun.generators.samplernn.model import SampleRNN as Network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augrun.generators.samplernn_data import Quantiser, window_starts
-from augrun.generators.samplernn_model import SampleRNN
-from augrun.generators.samplernn_sampling import Sampler, rows_by_memory
-from augrun.generators.samplernn_steps import draw
+from augrun.generators.samplernn.data import Quantiser, window_starts
+from augrun.generators.samplernn.model import SampleRNN
+from augrun.generators.samplernn.sampling import Sampler, rows_by_memory
+from augrun.generators.samplernn.steps import draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -278,7 +278,7 @@ def test_filling_is_not_learned() -> None:
 def test_rows_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     module = network()
     assert rows_by_memory(module, 160_000, "cpu") == 128
-    monkeypatch.setattr("augrun.generators.samplernn_sampling.os.sysconf", lambda name: 4096)  # 16 MiB
+    monkeypatch.setattr("augrun.generators.samplernn.sampling.os.sysconf", lambda name: 4096)  # 16 MiB
     assert 1 <= rows_by_memory(module, 160_000, "cpu") < 10
 
 

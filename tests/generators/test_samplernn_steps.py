@@ -16,9 +16,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from augrun.generators.samplernn_model import SampleRNN
-from augrun.generators.samplernn_sampling import Sampler, split
-from augrun.generators.samplernn_steps import Form, Stepper, Weights
+from augrun.generators.samplernn.model import SampleRNN
+from augrun.generators.samplernn.sampling import Sampler, split
+from augrun.generators.samplernn.steps import Form, Stepper, Weights
 from tests.generators.test_samplernn_sampling import bench, network, primes_for, told  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
+from augrun.core.job import Job
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.copy import Copy
 from augrun.generators.shuffled import Shuffled, donors
-from augrun.job import Job
 
 NAMES = tuple("abcdefgh")
 

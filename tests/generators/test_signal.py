@@ -20,15 +20,17 @@ import pandas as pd
 import pytest
 import soundfile
 
-from augrun import audio, composing, schema
-from augrun.code import code_modules, describe
+from augrun.core import audio
+from augrun.core.config import compose, schema, type_check
+from augrun.core.config.component import describe
+from augrun.core.errors import AugrunError, RequestError
 from augrun.core.files import TEMPORARY
+from augrun.core.job import Hardware, Job
+from augrun.core.store.code_digest import code_modules
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.errors import AugrunError, RequestError
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.signal import ACCOUNT, JOURNAL, PARAMETERS, Signal, StretchAndPitch
-from augrun.generators.signal_noise import Background
-from augrun.job import Hardware, Job
+from augrun.generators.signal.noise import Background
 
 ROOT = Path(__file__).parent.parent.parent
 RATE = 16000
@@ -433,7 +435,7 @@ import pandas as pd
 from pathlib import Path
 from augrun.corpora.corpus import Corpus, LabelSet
 from augrun.generators.signal import Signal
-from augrun.job import Hardware, Job
+from augrun.core.job import Hardware, Job
 noise = Corpus("sounds", pd.read_pickle({str(tmp_path / "noise.pkl")!r}), LabelSet(("any",)))
 job = Job(Path({str(tmp_path / "killed")!r}), seed=7, hardware=Hardware(workers=2, progress=False))
 Signal().generate(pd.read_pickle({str(tmp_path / "requests.pkl")!r}), ("any",), None, job, noise=noise)
@@ -478,7 +480,7 @@ def test_background_noise_needs_its_corpus(recordings: list[Path], tmp_path: Pat
 
 def configured(name: str) -> dict[str, Any]:
     """A condition with this generator, as a job has it."""
-    return composing.compose(["dataset=feel", f"generator={name}"])
+    return compose.compose(["dataset=feel", f"generator={name}"])
 
 
 @pytest.mark.parametrize(
@@ -500,7 +502,7 @@ def test_the_settings_are_those_of_the_rows_of_table_1(name: str, ticks: list[st
     known = describe(section["_target_"])
     for key, value in section.items():
         if key not in schema.COMMON_KEYS:
-            assert schema.mismatch(value, known.parameters[key].annotation) is None, key
+            assert type_check.mismatch(value, known.parameters[key].annotation) is None, key
     fields = {key: value for key, value in section.items() if key not in schema.COMMON_KEYS}
     of = {"Signal": Signal, "StretchAndPitch": StretchAndPitch}[section["_target_"].rpartition(".")[2]]
     assert set(fields) == {field.name for field in dataclasses.fields(of)}
@@ -508,8 +510,8 @@ def test_the_settings_are_those_of_the_rows_of_table_1(name: str, ticks: list[st
     assert built == of(transforms=ticks), "the YAML and the class have the same defaults"
     constants = {"domain": "waveform", "trained": False, "primed": True, "reconstructs": True}
     assert known.constants | constants == known.constants
-    assert "augrun.generators.signal_transforms" in code_modules(known.module)
-    assert "augrun.generators.signal_vocoder" in code_modules(known.module)
+    assert "augrun.generators.signal.transforms" in code_modules(known.module)
+    assert "augrun.generators.signal.vocoder" in code_modules(known.module)
 
 
 @pytest.mark.parametrize(
@@ -524,7 +526,7 @@ def test_the_settings_are_those_of_the_rows_of_table_1(name: str, ticks: list[st
 )
 def test_the_check_before_a_start_names_what_is_legal(name: str, key: str, value: Any, said: str) -> None:
     known = describe(configured(name)["generator"]["_target_"])
-    problem = schema.mismatch(value, known.parameters[key].annotation)
+    problem = type_check.mismatch(value, known.parameters[key].annotation)
     assert problem is not None and said in problem
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 import torchaudio
 
-from augrun.generators import signal_vocoder
-from augrun.generators.signal_transforms import (
+from augrun.generators.signal import vocoder
+from augrun.generators.signal.transforms import (
     FULL_SCALE,
     SILENCE,
     add_gaussian_noise,
@@ -128,7 +128,7 @@ def test_stretching_moves_what_happens_when() -> None:
 
 def test_speed_one_changes_nothing() -> None:
     sound = voice(1.0, seed=1)
-    np.testing.assert_allclose(signal_vocoder.stretch(sound, 1.0, 256), sound, atol=2e-6)
+    np.testing.assert_allclose(vocoder.stretch(sound, 1.0, 256), sound, atol=2e-6)
     np.testing.assert_allclose(pitch_shift(sound, 0.0, 16000, WINDOW_S), sound, atol=2e-6)
 
 
@@ -171,17 +171,17 @@ def test_a_tone_stays_a_tone_as_it_does_with_torchaudio(pitch: float) -> None:
 
 def test_the_work_does_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = voice(1.0, seed=2)
-    whole = signal_vocoder.stretch(sound, 0.9, 256)
+    whole = vocoder.stretch(sound, 0.9, 256)
     for block in (1, 7, 10_000):
-        monkeypatch.setattr(signal_vocoder, "BLOCK", block)
-        np.testing.assert_allclose(signal_vocoder.stretch(sound, 0.9, 256), whole, atol=2e-5)
+        monkeypatch.setattr(vocoder, "BLOCK", block)
+        np.testing.assert_allclose(vocoder.stretch(sound, 0.9, 256), whole, atol=2e-5)
 
 
 def test_regions_reach_half_way_to_the_next_peak() -> None:
     power_of = np.zeros((3, 12), np.float32)
     power_of[0, [3, 8]] = 1, 2
     power_of[2, 5] = 1
-    peaks, widths = signal_vocoder.regions(power_of)
+    peaks, widths = vocoder.regions(power_of)
     # The middle frame has no peak: it is one region, led by its first bin.
     assert peaks.tolist() == [3, 8, 12, 24 + 5]
     assert widths.tolist() == [6, 6, 12, 12]
@@ -189,10 +189,10 @@ def test_regions_reach_half_way_to_the_next_peak() -> None:
 
 def test_bins_of_one_peak_keep_their_phases_to_each_other() -> None:
     sound = tone(300.0, 1.0)
-    frames = np.lib.stride_tricks.sliding_window_view(sound, 1024)[::300] * signal_vocoder.hann(1024)
+    frames = np.lib.stride_tricks.sliding_window_view(sound, 1024)[::300] * vocoder.hann(1024)
     before = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (256, 0)), 1024)[::300][: len(frames)]
     here = np.fft.rfft(frames).astype(np.complex64)
-    turned = signal_vocoder.Locked().turn(here, np.fft.rfft(before * signal_vocoder.hann(1024)).astype(np.complex64))
+    turned = vocoder.Locked().turn(here, np.fft.rfft(before * vocoder.hann(1024)).astype(np.complex64))
     np.testing.assert_allclose(np.abs(turned), np.abs(here), rtol=1e-4, atol=1e-4)
     peak = 19  # 300 Hz
     assert np.abs(here[:, peak]).min() > 20
@@ -356,4 +356,4 @@ def test_the_sound_given_is_not_changed_and_the_result_is_the_same_again(
 
 @pytest.mark.parametrize("rate", [1000, 8000, 11025, 16000, 22050, 44100, 48000, 96000])
 def test_the_window_is_as_long_as_asked_for_at_any_rate(rate: int) -> None:
-    assert 4 * signal_vocoder.hop_of(rate, WINDOW_S) / rate == pytest.approx(WINDOW_S, rel=0.04)
+    assert 4 * vocoder.hop_of(rate, WINDOW_S) / rate == pytest.approx(WINDOW_S, rel=0.04)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from augrun.errors import RequestError
-from augrun.generators import yin as module
-from augrun.generators.yin import check_range, yin
+from augrun.core.errors import RequestError
+from augrun.generators.ddsp import yin as module
+from augrun.generators.ddsp.yin import check_range, yin
 
 RATE = 16000
 PHRASES = ("cello-phrase", "sax-phrase", "sax-phrase-short", "singing-female")

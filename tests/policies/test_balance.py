@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.errors import AugrunError
 from augrun.policies.balance import BalanceToMajority
 from augrun.policies.base import Needs
 from augrun.policies.undersample import Undersample

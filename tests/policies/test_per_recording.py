@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.generators.base import REQUEST_COLUMNS
 from augrun.policies.base import Needs
 from augrun.policies.per_recording import PerRecording

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.protocols.cross_corpus import CrossCorpus
 from tests.protocols.drawn import contents, corpus_of, ids, shuffled, spoken
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError, RequestError
 from augrun.protocols.base import Protocol
 from augrun.protocols.holdout import Holdout
 from augrun.protocols.loso import LeaveOneSessionOut

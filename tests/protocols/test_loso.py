@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.protocols.loso import LeaveOneSessionOut
 from tests.protocols.drawn import contents, corpus_of, ids, parts, shuffled, spoken
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.feel import Feel
 from augrun.corpora.index import Index
 from augrun.corpora.jamendo import JamendoMood
-from augrun.errors import AugrunError
 from augrun.protocols.holdout import Holdout
 from augrun.protocols.official import Official
 from augrun.protocols.speaker_folds import SpeakerFolds

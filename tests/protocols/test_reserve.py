@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.errors import AugrunError
 from augrun.protocols.base import Fold, Protocol, check
 from augrun.protocols.cross_corpus import CrossCorpus
 from augrun.protocols.drawing import draw, generator

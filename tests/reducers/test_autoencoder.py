@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from augrun import composing
-from augrun.classifiers.base import Examples
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
+from augrun.core.training.stacked import Draws
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.job import Hardware, Job
-from augrun.recordings import build
-from augrun.reducers import autoencoder_training
 from augrun.reducers.autoencoder import Autoencoder
-from augrun.reducers.autoencoder_training import Training
-from augrun.stacked import Draws
+from augrun.reducers.autoencoder import training as autoencoder_training
+from augrun.reducers.autoencoder.training import Training
 
 CPU = Hardware(accelerator="cpu", progress=False)
 TINY = Autoencoder(dimensions=3, hidden=[32, 24, 16], batch_size=16, epochs=40, rate=5e-3)
@@ -179,6 +179,6 @@ def test_an_empty_train_part_is_refused(tmp_path: Path) -> None:
 
 def test_the_yaml_has_three_hidden_layers_and_25_dimensions() -> None:
     words = ["dataset=feel", "representation=is10", "classifier=svm", "reducer=autoencoder"]
-    built = [build(composing.compose([*words, f"scale={scale}"])["reducer"]) for scale in ("paper", "demo")]
+    built = [build(compose.compose([*words, f"scale={scale}"])["reducer"]) for scale in ("paper", "demo")]
     assert [one.dimensions for one in built] == [25, 25] and [len(one.hidden) for one in built] == [3, 3]
     assert replace(built[0], hidden=TINY.hidden) == replace(Autoencoder(), hidden=TINY.hidden)

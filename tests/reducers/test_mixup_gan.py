@@ -11,16 +11,17 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from augrun import composing, stacked_training
-from augrun.classifiers.base import Examples
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Hardware, Job
+from augrun.core.training import stacked_fit
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
 from augrun.features.span import Span
 from augrun.generators.mixup_gan import MixupGAN
-from augrun.generators.mixup_gan_training import Training
-from augrun.job import Hardware, Job
-from augrun.recordings import build
+from augrun.generators.mixup_gan.training import Training
 from augrun.reducers.mixup_gan import MixupGANEncoder
 
 CPU = Hardware(accelerator="cpu", progress=False)
@@ -74,13 +75,13 @@ def test_it_learns_from_the_mixtures_of_the_classifier(
 ) -> None:
     train, trained = [examples(41, 0), examples(30, 1)], []
     jobs = [job(tmp_path / str(seed), seed) for seed in (7, 8)]
-    ended = stacked_training.train
+    ended = stacked_fit.train
 
     def watched(module: Training, at: Job) -> dict[str, torch.Tensor]:
         trained.append(module)
         return ended(module, at)
 
-    monkeypatch.setattr(stacked_training, "train", watched)
+    monkeypatch.setattr(stacked_fit, "train", watched)
     replace(TINY, pretraining=1, epochs=1).fit_together(train, jobs, mixup)
     (training,) = trained
     for number, (part, at) in enumerate(zip(train, jobs, strict=True)):
@@ -183,7 +184,7 @@ def test_too_few_clips_are_refused(tmp_path: Path) -> None:
 def test_the_yaml_has_the_networks_of_the_generators() -> None:
     words = ["dataset=feel", "representation=is10", "classifier=svm", "reducer=mixup_gan", "generator=mixup_gan"]
     for scale in ("paper", "demo"):
-        config = composing.compose([*words, "policy=real_synthetic", f"scale={scale}"])
+        config = compose.compose([*words, "policy=real_synthetic", f"scale={scale}"])
         generator, reducer = build(config["generator"]), build(config["reducer"])
         settings = reducer.gan(Mixup(1.0, 1.0))
         assert all(

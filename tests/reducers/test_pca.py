@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from sklearn import decomposition
 
-from augrun import composing
-from augrun.classifiers.base import Examples
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Job
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.job import Job
-from augrun.recordings import build
 from augrun.reducers import pca
 from augrun.reducers.pca import PCA
 
@@ -99,4 +99,4 @@ def test_vectors_that_are_all_the_same_become_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", ["paper", "demo"])
 def test_the_yaml_names_the_class(scale: str) -> None:
     words = ["dataset=feel", "representation=is10", "classifier=svm", "reducer=pca", f"scale={scale}"]
-    assert build(composing.compose(words)["reducer"]) == PCA(dimensions=25)
+    assert build(compose.compose(words)["reducer"]) == PCA(dimensions=25)

@@ -10,13 +10,13 @@ import pytest
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist, pdist
 
-from augrun import composing
-from augrun.classifiers.base import Examples
-from augrun.errors import AugrunError
+from augrun.core.config import compose
+from augrun.core.config.component import build
+from augrun.core.errors import AugrunError
+from augrun.core.job import Job
 from augrun.features.cache import Features
+from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.job import Job
-from augrun.recordings import build
 from augrun.reducers import smacof_mds
 from augrun.reducers.smacof_mds import SmacofMDS, Spots, distances, leap, step
 
@@ -218,4 +218,4 @@ def test_fewer_vectors_than_dimensions_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", ["paper", "demo"])
 def test_the_yaml_has_the_values_of_the_class(scale: str) -> None:
     words = ["dataset=feel", "representation=is10", "classifier=svm", "reducer=smacof_mds", f"scale={scale}"]
-    assert build(composing.compose(words)["reducer"]) == SmacofMDS()
+    assert build(compose.compose(words)["reducer"]) == SmacofMDS()

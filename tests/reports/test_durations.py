@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from augrun import cli, table
+from augrun.cli import main
+from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus, LabelSet
 from augrun.corpora.reader import build
-from augrun.errors import AugrunError
-from augrun.reports import durations, figures
+from augrun.reports import durations, figures, tables
 from augrun.reports.definition import Definition, RowDefinition
+from augrun.sweeps import measured_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "godwin2021_table1"
@@ -69,7 +70,7 @@ def definition(*columns: str) -> Definition:
 
 
 def run(*arguments: str) -> int:
-    return cli.run(["table", NAME, *arguments])
+    return main.run(["table", NAME, *arguments])
 
 
 def test_the_real_tables(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -113,7 +114,7 @@ def test_tables_alone_give_every_form(tables_alone: Path, tmp_path: Path, capsys
     for form in ("md", "json"):
         assert run(f"dataset.root={tables_alone}", "--format", form, "--out", str(out)) == 0
         assert capsys.readouterr().out == (out / f"{NAME}.{form}").read_text()
-    assert {path.name for path in out.glob(f"{NAME}.*")} == {f"{NAME}.{form}" for form in table.FORMATS}
+    assert {path.name for path in out.glob(f"{NAME}.*")} == {f"{NAME}.{form}" for form in tables.FORMATS}
     content = json.loads((out / f"{NAME}.json").read_text())
     assert set(content) == {"name", "reference", "data", "scale", "rows", "footnotes"}
     assert (content["name"], content["reference"], content["data"], content["scale"]) == (NAME, None, "other", "paper")
@@ -180,7 +181,7 @@ def test_audio_is_looked_at_where_the_metadata_tell_no_durations(tmp_path: Path,
 
 def test_nothing_imports_torch(tables_alone: Path) -> None:
     code = (
-        "import sys; from augrun import cli; code = cli.run(sys.argv[1:]);"
+        "import sys; from augrun.cli import main; code = main.run(sys.argv[1:]);"
         "print({'torch', 'mlflow', 'pytorch_lightning', 'torchaudio'} & set(sys.modules), code)"
     )
     command = [sys.executable, "-c", code, "table", NAME, f"dataset.root={tables_alone}"]
@@ -192,17 +193,17 @@ def test_nothing_imports_torch(tables_alone: Path) -> None:
 def test_rows_follow_the_corpora_that_are_named() -> None:
     mood = RowDefinition("Mood/theme", ("dataset=jamendo_mood",), {"Train": 160})
     whole = Definition("t", "durations", ("Train",), (mood, RowDefinition("E", ("dataset=e", "seed=1"), {})))
-    assert table.rows_of(whole, ["dataset.root=x"]) == (list(whole.rows), ["dataset.root=x"])
-    rows, rest = table.rows_of(whole, ["seed=2", "dataset=feel,jamendo_mood", "dataset.root=x"])
+    assert measured_tables.rows_of(whole, ["dataset.root=x"]) == (list(whole.rows), ["dataset.root=x"])
+    rows, rest = measured_tables.rows_of(whole, ["seed=2", "dataset=feel,jamendo_mood", "dataset.root=x"])
     assert rows == [RowDefinition("feel", ("dataset=feel",), {}), mood]
     assert rest == ["seed=2", "dataset.root=x"]
-    assert table.rows_of(whole, ["dataset=e"])[0] == [whole.rows[1]]
+    assert measured_tables.rows_of(whole, ["dataset=e"])[0] == [whole.rows[1]]
     songs = RowDefinition("Songs", ("generator=jukebox", "dataset=jamendo_mood"), {"Hours": 8})
     made = Definition(
         "t", "samples", ("Hours",), (songs, RowDefinition("More", ("generator=jukebox", "dataset=e"), {}))
     )
     only = RowDefinition("jukebox, feel", ("generator=jukebox", "dataset=feel"), {})
-    assert table.rows_of(made, ["dataset=feel,jamendo_mood"])[0] == [only, songs]
+    assert measured_tables.rows_of(made, ["dataset=feel,jamendo_mood"])[0] == [only, songs]
 
 
 def test_hours_and_clips_of_parts() -> None:
@@ -310,7 +311,7 @@ def test_a_wrong_definition_names_the_key(content: Any, message: str) -> None:
 def test_an_experiment_that_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "conf/experiment").mkdir(parents=True)
     (tmp_path / "conf/experiment/quick.yaml").write_text("# @package _global_\nseed: 3\n")
-    assert cli.run(["table", "quick", "-cd", "conf"]) == 1
+    assert main.run(["table", "quick", "-cd", "conf"]) == 1
     assert capsys.readouterr().err == (
         "augrun: conf/experiment/quick.yaml: table is missing; it holds kind, columns and rows\n"
     )

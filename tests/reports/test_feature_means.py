@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.reports import feature_means
 from augrun.reports.definition import Definition
 from augrun.reports.feature_means import ONE_SCALE, SOURCE, SYNTHETIC, Means, Near

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from augrun.errors import AugrunError
+from augrun.core.errors import AugrunError
 from augrun.reports import grid, renderings
 from augrun.reports.definition import Definition
 from augrun.reports.tables import DATA

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.marker import read_marker, write_marker
-from augrun.errors import AugrunError, RequestError
 
 #: Every stand-in that can be rendered, each by the module of its name: its `SIZES` with their defaults, its `VERSION`,
 #: `check(**sizes)`, which returns the sizes or refuses them, and `render(folder, seed, **sizes)`.

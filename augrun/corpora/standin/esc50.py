@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from augrun.audio import write
+from augrun.core.audio import write
+from augrun.core.errors import RequestError
 from augrun.corpora.standin.sounds import DIMENSIONS, RATE, Scene, play
-from augrun.errors import RequestError
 
 #: Bumped when the same request renders something else.
 VERSION = 1

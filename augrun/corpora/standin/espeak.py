@@ -12,9 +12,9 @@ import subprocess
 import numpy as np
 from scipy.signal import resample_poly
 
+from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.standin.phones import SILENCE
 from augrun.corpora.standin.speech import MARGIN, Manner, Voice
-from augrun.errors import AugrunError, RequestError
 
 PROGRAM = "espeak-ng"
 

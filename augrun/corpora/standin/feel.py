@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from augrun.audio import write
+from augrun.core.audio import write
+from augrun.core.errors import RequestError
 from augrun.corpora.standin import voices
 from augrun.corpora.standin.voices import Line, Speaker
-from augrun.errors import RequestError
 
 #: Bumped when the same request renders something else.
 VERSION = f"{voices.VERSION}.1"

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from augrun.audio import write
+from augrun.core.audio import write
+from augrun.core.errors import RequestError
 from augrun.corpora.standin.music import DIMENSIONS, RATE, Style, play
-from augrun.errors import RequestError
 
 #: Bumped when the same request renders something else.
 VERSION = 1

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from augrun.audio import write
+from augrun.core.audio import write
 from augrun.corpora.standin import voices
 from augrun.corpora.standin.voices import Line, Speaker
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from augrun.core.errors import AugrunError
 from augrun.corpora.standin import voices
 from augrun.corpora.standin.voices import Line, Speaker
-from augrun.errors import AugrunError
 
 #: Bumped when the same request renders something else.
 VERSION = f"{voices.VERSION}.1"

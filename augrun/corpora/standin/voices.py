@@ -19,9 +19,9 @@ from zlib import crc32
 
 import numpy as np
 
+from augrun.core.errors import RequestError
 from augrun.corpora.standin import espeak, speech
 from augrun.corpora.standin.phones import SENTENCES, natural_seconds
-from augrun.errors import RequestError
 
 #: Bumped when the same utterance of the same seed sounds different; part of every speech stand-in's version.
 VERSION = 1

@@ -1,6 +1,6 @@
 """Trains the autoencoder of Google Magenta's `ddsp` 3.7.0 and reconstructs sounds with it.
 
-Runs in the environment that scripts/setup_ddsp_env.sh makes, started by augrun.generators.ddsp_magenta:
+Runs in the environment that scripts/setup_ddsp_env.sh makes, started by augrun.generators.ddsp.magenta:
 
     python magenta.py fit SETTINGS.json
     python magenta.py generate SETTINGS.json

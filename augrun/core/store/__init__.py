@@ -1,0 +1,1 @@
+"""Stages: computed once, found again by their fingerprint."""

@@ -1,0 +1,1 @@
+"""Fitting networks: exact resume, several devices, many networks as one."""

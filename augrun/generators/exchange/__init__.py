@@ -1,0 +1,1 @@
+"""Files and processes that exchange requests and samples with a program."""

@@ -1,0 +1,1 @@
+"""Many conditions: rows, controls, launchers, tuning."""
