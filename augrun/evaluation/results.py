@@ -29,14 +29,14 @@ LISTEN = "listen.html"
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The scores of one fold and trial.
+class Predictions:
+    """A classifier's scores on the validation and test parts of one fold and trial.
 
     Attributes:
         fold: the fold's name.
         trial: the trial's number, from 0.
         seed: the trial's seed.
-        predictions: the npz file that `augrun.evaluation.decisions` describes.
+        path: the npz file that `augrun.evaluation.decisions` describes.
         validation: the fold's validation part, a row an utterance.
         test: the fold's test part, a row an utterance.
     """
@@ -44,13 +44,13 @@ class Scored:
     fold: str
     trial: int
     seed: int
-    predictions: Path
+    path: Path
     validation: Corpus
     test: Corpus
 
     def load(self, part: str = "test") -> np.ndarray:
         """The scores of a part."""
-        with np.load(self.predictions) as file:
+        with np.load(self.path) as file:
             return file[f"{part}_scores"]
 
     def metrics(self) -> dict[str, float]:
@@ -65,7 +65,7 @@ class Scored:
             validation=(self.load("validation"), self.validation.targets()) if len(self.validation) else None,
         )
 
-    def validated(self) -> dict[str, float] | None:
+    def validation_metrics(self) -> dict[str, float] | None:
         """The metrics of the validation part, by which settings may be chosen; None where nothing is held out.
 
         Those that need a threshold of each class are left out: it would be fitted on the clips that it is judged by, so
@@ -96,32 +96,32 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The samples of one fold and trial, as the classifier hears them that was trained on recordings alone.
+class SamplePredictions:
+    """What the baseline's classifier, trained on recordings alone, takes the samples of one fold and trial for.
 
     Attributes:
-        predictions: the npz file with `samples_scores`, shape (samples, classes).
+        path: the npz file with `samples_scores`, shape (samples, classes).
         samples: the samples.
-        recorded: the same classifier's scores on recordings.
+        on_recordings: the same classifier's scores on recordings.
     """
 
-    predictions: Path
+    path: Path
     samples: Corpus
-    recorded: Scored
+    on_recordings: Predictions
 
     def load(self) -> np.ndarray:
         """The scores, shape (samples, classes)."""
-        with np.load(self.predictions) as file:
+        with np.load(self.path) as file:
             return file["samples_scores"]
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was generated for one fold and trial.
+class GeneratedSamples:
+    """The samples of one fold and trial, and the account of them.
 
     Attributes:
-        samples: the samples.
-        account: of them (`augrun.generators.samples.account`).
+        samples: the clips.
+        account: what was generated (`augrun.generators.samples.account`).
         train_seconds: duration of the recorded train part.
     """
 
@@ -131,24 +131,25 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What one fold and trial leave behind.
+class FoldTrialResult:
+    """All results of one fold and trial.
 
     Attributes:
-        scored: the scores on the validation and test parts.
+        predictions: the classifier's scores on the validation and test parts.
         history: the classifier's learning curves.
         generator: the folder of the fitted generator; None where none was fitted.
-        made: what was generated; None for the baseline.
-        judged: what the baseline's classifier says of the samples; None without samples, or without a baseline.
+        generated_samples: the samples; None for the baseline.
+        sample_predictions: what the baseline's classifier takes the samples for; None without samples, or without a
+            baseline.
         quality: how near they are to recordings in that classifier's embedding, as `augrun.evaluation.quality.measure`
             has it; None also where it has none.
     """
 
-    scored: Scored
+    predictions: Predictions
     history: Path
     generator: Path | None = None
-    made: Made | None = None
-    judged: Judged | None = None
+    generated_samples: GeneratedSamples | None = None
+    sample_predictions: SamplePredictions | None = None
     quality: Mapping[str, Any] | None = None
 
 
@@ -218,7 +219,7 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def generated_account(made: Sequence[Made], names: Sequence[str]) -> dict[str, Any]:
+def generated_account(made: Sequence[GeneratedSamples], names: Sequence[str]) -> dict[str, Any]:
     """What was made, per fold and trial on average: `results.json`'s `generated`.
 
     `clips`, `seconds` and `seconds_per_class`; where there are samples also `share_of_train` (their seconds over those

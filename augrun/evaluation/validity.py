@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from augrun.evaluation import metrics
-from augrun.evaluation.results import Judged, mean_of_defined, summarise
+from augrun.evaluation.results import SamplePredictions, mean_of_defined, summarise
 
 #: What is measured on the samples beside their validity: the paper's three kinds of metric.
 KEPT = ("f1_argmax_macro", "pr_auc_macro", "pr_auc_micro", "roc_auc_macro", "roc_auc_micro")
 
 
-def account(judged: Sequence[Judged], confidence: float = 0.95) -> dict[str, Any]:
+def account(judged: Sequence[SamplePredictions], confidence: float = 0.95) -> dict[str, Any]:
     """The label validity of a condition's samples, as plain data.
 
     Args:
@@ -65,23 +65,23 @@ def account(judged: Sequence[Judged], confidence: float = 0.95) -> dict[str, Any
 PER_CLASS = ("validity", "recorded", "taken_for")
 
 
-def confusion(one: Judged) -> np.ndarray:
+def confusion(one: SamplePredictions) -> np.ndarray:
     """Samples by the class they were made for (row) and the class they are taken for, int64, (classes, classes)."""
     return metrics.confusion(one.load(), one.samples.first_labels())
 
 
-def _measured(one: Judged) -> tuple[dict[str, Any], dict[str, float | None], np.ndarray, np.ndarray]:
+def _measured(one: SamplePredictions) -> tuple[dict[str, Any], dict[str, float | None], np.ndarray, np.ndarray]:
     """Fold and trial, the metrics, and each class's validity and the same of recordings."""
     samples, scores = one.samples, one.load()
     label_set, intended = samples.label_set, samples.first_labels()
     found = metrics.evaluate(scores, samples.targets(), intended, multilabel=label_set.multilabel, validation=None)
     shares = metrics.per_class(scores, samples.targets(), intended, multilabel=label_set.multilabel)["recall_argmax"]
-    recorded = one.recorded.per_class("recall_argmax")
+    recorded = one.on_recordings.per_class("recall_argmax")
     # Beside the samples stand recordings of the same classes; a policy may want samples of some classes alone.
     alike = np.where(np.isfinite(shares), recorded, np.nan)
     macro = {"validity": _macro(shares), "recorded": _macro(alike)}
     kept = {name: None if np.isnan(found[name]) else found[name] for name in KEPT}
-    return {"fold": one.recorded.fold, "trial": one.recorded.trial}, {**macro, **kept}, shares, recorded
+    return {"fold": one.on_recordings.fold, "trial": one.on_recordings.trial}, {**macro, **kept}, shares, recorded
 
 
 def _macro(shares: np.ndarray) -> float | None:

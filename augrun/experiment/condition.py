@@ -21,7 +21,7 @@ from augrun.core.job import Job
 from augrun.core.store import garbage_collection
 from augrun.core.store.stages import Stage
 from augrun.corpora.corpus import RECORDED, Corpus
-from augrun.evaluation.results import PREDICTIONS, Left, Made, Scored
+from augrun.evaluation.results import PREDICTIONS, FoldTrialResult, GeneratedSamples, Predictions
 from augrun.experiment import sample_evaluation, scheduling
 from augrun.experiment.fold_trial import Cell
 from augrun.experiment.inputs import Seeing
@@ -258,7 +258,7 @@ class Condition(Seeing):
 
         return cell.classifier.get(fit, f"{self.config['classifier']['name']}: training, {cell.title}")
 
-    def scored(self, cell: Cell) -> Scored:
+    def scored(self, cell: Cell) -> Predictions:
         """The scores of a fold and trial on its validation and test parts."""
 
         def predict(folder: Path) -> None:
@@ -278,17 +278,17 @@ class Condition(Seeing):
             self.classified(cell)
         folder = cell.predictions.get(predict, f"{self.config['classifier']['name']}: predicting, {cell.title}")
         validation, test = (part.by_utterance()[0] for part in (cell.fold.validation, cell.fold.test))
-        return Scored(cell.fold.name, cell.trial, cell.seed, folder / PREDICTIONS, validation, test)
+        return Predictions(cell.fold.name, cell.trial, cell.seed, folder / PREDICTIONS, validation, test)
 
-    def made(self, cell: Cell) -> Made | None:
+    def made(self, cell: Cell) -> GeneratedSamples | None:
         """The samples of a fold and trial, and the account of them."""
         samples = self.generated(cell)
         if cell.samples is None or samples is None:
             return None
-        return Made(samples, cell.samples.manifest["summary"], cell.fold.train.seconds)
+        return GeneratedSamples(samples, cell.samples.manifest["summary"], cell.fold.train.seconds)
 
-    def left(self, cell: Cell) -> Left:
+    def left(self, cell: Cell) -> FoldTrialResult:
         """All that a fold and trial leave behind."""
         history = self.classified(cell) / "history.json"
         judged, quality = sample_evaluation.judged(self, cell), sample_evaluation.measured(self, cell)
-        return Left(self.scored(cell), history, self.fitted(cell), self.made(cell), judged, quality)
+        return FoldTrialResult(self.scored(cell), history, self.fitted(cell), self.made(cell), judged, quality)

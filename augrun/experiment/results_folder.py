@@ -1,4 +1,4 @@
-"""What a condition leaves behind: `results.json`, predictions, tables, figures and sounds, in one folder.
+"""The results folder of a condition: `results.json`, predictions, tables, figures and sounds.
 
 results.json        metrics by fold and trial, their summary, the same of the validation part (`validation`, to choose
                     settings by), what was generated, its label validity and quality
@@ -39,9 +39,9 @@ from augrun.evaluation.results import (
     LABEL_VALIDITY,
     LISTEN,
     QUALITY,
-    Judged,
-    Left,
-    Scored,
+    FoldTrialResult,
+    Predictions,
+    SamplePredictions,
     generated_account,
     mean_of_defined,
     summarise,
@@ -58,18 +58,18 @@ SCHEMA = 1
 PAIRS = 8
 
 
-def write(
+def write_results(
     folder: Path,
     about: Mapping[str, Any],
     names: Mapping[str, str],
     fingerprint: str,
     config: Mapping[str, Any],
-    left: Sequence[Left],
-    recorded: Corpus,
+    fold_trial_results: Sequence[FoldTrialResult],
+    recordings: Corpus,
     spectra: Mapping[str, Any],
     near: Near | None = None,
 ) -> dict[str, Any]:
-    """Evaluates every fold and trial and writes everything that a condition leaves behind.
+    """Evaluate every fold and trial, and write all results of a condition into its folder.
 
     Args:
         folder: where.
@@ -78,8 +78,8 @@ def write(
         names: the condition: dataset, generator, policy, classifier, protocol, representation, scale, data.
         fingerprint: of the condition.
         config: the resolved configuration.
-        left: what each fold and trial left.
-        recorded: the recorded clips, some of which primed samples.
+        fold_trial_results: the results of each fold and trial.
+        recordings: the recorded clips, some of which primed samples.
         spectra: spectrograms of every class, of a generator that makes them (`augrun.reports.spectra.write`).
         near: how near samples are to recordings, of a generator that makes functionals.
 
@@ -88,9 +88,10 @@ def write(
     """
     import yaml
 
-    scored = [one.scored for one in left]
-    label_set = scored[0].test.label_set
-    trials = [_trial(folder, one) for one in left]
+    predictions = [one.predictions for one in fold_trial_results]
+    label_set = predictions[0].test.label_set
+    trials = [_write_fold_trial(folder, one) for one in fold_trial_results]
+    samples = [one.generated_samples for one in fold_trial_results if one.generated_samples is not None]
     summary = summarise(trials, config["confidence"])
     results = {
         "schema": SCHEMA,
@@ -100,119 +101,136 @@ def write(
         "classes": list(label_set.names),
         "multilabel": label_set.multilabel,
         "trials": trials,
-        "trained_once": not config["trials"]["reseed_generator"] and any(one.generator is not None for one in left),
+        "trained_once": not config["trials"]["reseed_generator"]
+        and any(one.generator is not None for one in fold_trial_results),
         "summary": summary,
-        "generated": generated_account([one.made for one in left if one.made is not None], label_set.names),
+        "generated": generated_account(samples, label_set.names),
     }
-    judged = [one.judged for one in left if one.judged is not None]
-    if judged:
-        results["label_validity"] = judge(folder, names, judged, config["confidence"])
+    sample_predictions = [one.sample_predictions for one in fold_trial_results if one.sample_predictions is not None]
+    if sample_predictions:
+        results["label_validity"] = write_label_validity(folder, names, sample_predictions, config["confidence"])
     if (validation := summarise_validation(trials, config["confidence"])) is not None:
         results["validation"] = validation
-    measured = [(one.scored.fold, one.scored.trial, one.quality) for one in left if one.quality is not None]
-    if measured:
-        results["quality"] = qualify(folder, names, measured, label_set.names, config["confidence"])
+    qualities = [
+        (one.predictions.fold, one.predictions.trial, one.quality)
+        for one in fold_trial_results
+        if one.quality is not None
+    ]
+    if qualities:
+        results["quality"] = write_quality(folder, names, qualities, label_set.names, config["confidence"])
     write_text(folder / "results.json", json.dumps(results, indent=1))
     write_text(folder / "record.json", json.dumps(dict(about)))
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    heard = listen(folder, about["title"], names, left[0], recorded, config)
-    draw(folder, names["data"], scored, [one.history for one in left], heard)
+    sounds = write_sounds(folder, about["title"], names, fold_trial_results[0], recordings, config)
+    write_figures(folder, names["data"], predictions, [one.history for one in fold_trial_results], sounds)
     if spectra:
-        show(folder, names, spectra)
+        write_spectra(folder, names, spectra)
     if near is not None:
-        show_vectors(folder, names, config, near)
+        write_functionals(folder, names, config, near)
     return {metric: value["mean"] for metric, value in summary.items()}
 
 
-def _trial(folder: Path, one: Left) -> dict[str, Any]:
-    """A fold's and trial's entry in `results.json`; keeps its predictions and curves."""
-    scored = one.scored
-    place = f"fold-{scored.fold}-trial-{scored.trial}"
-    files = {
-        folder / "predictions" / f"{place}.npz": scored.predictions,
-        folder / "curves" / f"{place}.json": one.history,
+def _write_fold_trial(folder: Path, result: FoldTrialResult) -> dict[str, Any]:
+    """Copy predictions and curves of a fold and trial; return its entry in `results.json`."""
+    predictions = result.predictions
+    place = f"fold-{predictions.fold}-trial-{predictions.trial}"
+    sources = {
+        folder / "predictions" / f"{place}.npz": predictions.path,
+        folder / "curves" / f"{place}.json": result.history,
     }
-    if one.generator is not None:
-        files[folder / "curves" / f"generator-{place}.json"] = one.generator / "history.json"
-        files[folder / "health" / f"{place}.json"] = one.generator / "health.json"
-    for kept, made in files.items():
-        if made.is_file():
-            kept.parent.mkdir(exist_ok=True)
-            shutil.copyfile(made, kept)
-    validated = scored.validated()
+    if result.generator is not None:
+        sources[folder / "curves" / f"generator-{place}.json"] = result.generator / "history.json"
+        sources[folder / "health" / f"{place}.json"] = result.generator / "health.json"
+    for copy, source in sources.items():
+        if source.is_file():
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, copy)
+    validation = predictions.validation_metrics()
     return {
-        "fold": scored.fold,
-        "trial": scored.trial,
-        "seed": scored.seed,
-        "metrics": finite(scored.metrics()),
+        "fold": predictions.fold,
+        "trial": predictions.trial,
+        "seed": predictions.seed,
+        "metrics": undefined_as_null(predictions.metrics()),
         "predictions": f"predictions/{place}.npz",
-    } | ({} if validated is None else {"validation": finite(validated)})
+    } | ({} if validation is None else {"validation": undefined_as_null(validation)})
 
 
-def judge(folder: Path, names: Mapping[str, str], judged: Sequence[Judged], confidence: float) -> dict[str, Any]:
-    """Writes `label_validity.json`, its table and figures; returns its summary for `results.json`."""
+def write_label_validity(
+    folder: Path, names: Mapping[str, str], sample_predictions: Sequence[SamplePredictions], confidence: float
+) -> dict[str, Any]:
+    """Write `label_validity.json`, its table and figures; return its summary for `results.json`."""
     from augrun.evaluation import validity
     from augrun.reports import validity as report
     from augrun.reports.tables import DATA
 
-    account = validity.account(judged, confidence)
+    account = validity.account(sample_predictions, confidence)
     account |= {"generator": names["generator"], "data": names["data"], "scale": names["scale"]}
     write_text(folder / LABEL_VALIDITY, json.dumps(account, indent=1, ensure_ascii=False))
-    of = {names["generator"]: account}
-    report.write(of, folder / "tables")
-    report.draw(of, folder / "figures", note=DATA[names["data"]])
+    accounts = {names["generator"]: account}
+    report.write(accounts, folder / "tables")
+    report.draw(accounts, folder / "figures", note=DATA[names["data"]])
     return dict(account["summary"])
 
 
-def qualify(
+def write_quality(
     folder: Path,
     names: Mapping[str, str],
-    measured: Sequence[tuple[str, int, Mapping[str, Any]]],
+    qualities: Sequence[tuple[str, int, Mapping[str, Any]]],
     classes: Sequence[str],
     confidence: float,
 ) -> dict[str, Any]:
-    """Writes `quality.json`; returns its summary for `results.json`."""
+    """Write `quality.json`; return its summary for `results.json`."""
     from augrun.evaluation import quality
 
-    account = quality.account(measured, classes, confidence)
+    account = quality.account(qualities, classes, confidence)
     account |= {"generator": names["generator"], "data": names["data"], "scale": names["scale"]}
     write_text(folder / QUALITY, json.dumps(account, indent=1, ensure_ascii=False))
     return dict(account["summary"])
 
 
-def listen(
-    folder: Path, title: str, names: Mapping[str, str], left: Left, recorded: Corpus, config: Mapping[str, Any]
+def write_sounds(
+    folder: Path,
+    title: str,
+    names: Mapping[str, str],
+    result: FoldTrialResult,
+    recordings: Corpus,
+    config: Mapping[str, Any],
 ) -> list[Heard]:
-    """Keeps some primes and samples in `audio/`, each with its spectrogram, and writes the page that plays them."""
+    """Copy some primes and samples to `audio/`, draw the spectrogram of each, and write the page that plays them."""
     from augrun.reports import kept_sounds, listening
     from augrun.reports.tables import DATA
 
-    if left.made is None:
+    if result.generated_samples is None:
         return []
+    samples, account = result.generated_samples.samples, result.generated_samples.account
     holds_prime = bool(config["generator"].get("keep_prime"))
-    heard = kept_sounds.keep(folder, left.made.samples, recorded, left.judged, holds_prime)
-    if not heard:
+    sounds = kept_sounds.keep(folder, samples, recordings, result.sample_predictions, holds_prime)
+    if not sounds:
         return []
-    told = "".join(f" {names['generator']}: {note}" for note in left.made.account["notes"])
-    note = f"{DATA[names['data']]} Scale: {names['scale']}.{told}"
-    listening.write_pictures(heard, note)
-    columns, classes = {names["generator"]: heard}, left.made.samples.label_set.names
+    notes = "".join(f" {names['generator']}: {note}" for note in account["notes"])
+    note = f"{DATA[names['data']]} Scale: {names['scale']}.{notes}"
+    listening.write_pictures(sounds, note)
+    columns, classes = {names["generator"]: sounds}, samples.label_set.names
     workers = max(1, config["trainer"]["workers"])
     listening.write_page(folder / LISTEN, title, columns, note, classes, workers=workers)
-    return heard
+    return sounds
 
 
-def draw(folder: Path, data: str, scored: Sequence[Scored], histories: Sequence[Path], heard: Sequence[Heard]) -> None:
-    """Writes `per_class.json` and the figures."""
+def write_figures(
+    folder: Path, data: str, predictions: Sequence[Predictions], histories: Sequence[Path], sounds: Sequence[Heard]
+) -> None:
+    """Write `per_class.json`, `confusion.json` and the figures."""
     from augrun.evaluation import metrics
     from augrun.reports import figures, kept_sounds
     from augrun.reports.tables import DATA
 
-    label_set = scored[0].test.label_set
+    label_set = predictions[0].test.label_set
     note = DATA[data]
     metric = "pr_auc" if label_set.multilabel else "recall_argmax"
-    by_trial = {entry.trial: [e.per_class(metric) for e in scored if e.trial == entry.trial] for entry in scored}
-    first = [entry for entry in scored if entry.trial == scored[0].trial]
+    by_trial = {
+        entry.trial: [e.per_class(metric) for e in predictions if e.trial == entry.trial] for entry in predictions
+    }
+    first = [entry for entry in predictions if entry.trial == predictions[0].trial]
     account = {
         "metric": metric,
         "support": np.sum([entry.test.targets().sum(axis=0) for entry in first], axis=0).astype(int).tolist(),
@@ -223,22 +241,22 @@ def draw(folder: Path, data: str, scored: Sequence[Scored], histories: Sequence[
     }
     write_text(folder / "per_class.json", json.dumps(account))
     if not label_set.multilabel:
-        counts = np.sum([metrics.confusion(e.load(), e.test.first_labels()) for e in scored], axis=0)
+        counts = np.sum([metrics.confusion(e.load(), e.test.first_labels()) for e in predictions], axis=0)
         write_text(folder / CONFUSION, json.dumps(counts.tolist()))
         figures.confusion(counts, label_set.names, folder / "figures" / "confusion.png", note=note)
     curves = {
         f"fold {entry.fold}, trial {entry.trial}": json.loads(history.read_text(encoding="utf-8"))
-        for entry, history in zip(scored, histories, strict=True)
+        for entry, history in zip(predictions, histories, strict=True)
     }
     if any(curves.values()):  # some classifiers do not learn epoch by epoch
         figures.learning_curves(curves, folder / "figures" / "learning_curves.png", note=note)
-    pairs = kept_sounds.pairs(heard)[:PAIRS]
+    pairs = kept_sounds.pairs(sounds)[:PAIRS]
     if pairs:
         figures.spectrograms(pairs, folder / "figures" / "spectrograms.png", note=note)
 
 
-def show(folder: Path, names: Mapping[str, str], spectra: Mapping[str, Any]) -> None:
-    """Writes `spectra.npz` and the figure of recorded and generated spectrograms."""
+def write_spectra(folder: Path, names: Mapping[str, str], spectra: Mapping[str, Any]) -> None:
+    """Write `spectra.npz` and the figure of recorded and generated spectrograms."""
     from augrun.reports import spectra as report
     from augrun.reports.tables import DATA
 
@@ -247,8 +265,8 @@ def show(folder: Path, names: Mapping[str, str], spectra: Mapping[str, Any]) -> 
     report.draw(columns, spectra["classes"], folder / "figures" / "generated_spectrograms.png", DATA[names["data"]])
 
 
-def show_vectors(folder: Path, names: Mapping[str, str], config: Mapping[str, Any], near: Near) -> None:
-    """Writes `feature_means.json` and the figure of some functionals' means and deviations."""
+def write_functionals(folder: Path, names: Mapping[str, str], config: Mapping[str, Any], near: Near) -> None:
+    """Write `feature_means.json` and the figure of some functionals' means and deviations."""
     from augrun.core.config.component import build
     from augrun.reports import feature_means
     from augrun.reports.tables import DATA
@@ -258,9 +276,9 @@ def show_vectors(folder: Path, names: Mapping[str, str], config: Mapping[str, An
     functionals = build(config["representation"]).names()
     path = folder / "figures" / "feature_means.png"
     feature_means.draw(present, functionals, path, f"{DATA[names['data']]} Scale: {names['scale']}.")
-    write_text(folder / "feature_means.json", json.dumps(finite(near.differences), ensure_ascii=False))
+    write_text(folder / "feature_means.json", json.dumps(undefined_as_null(near.differences), ensure_ascii=False))
 
 
-def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """Metrics as JSON can hold them: what is undefined is null."""
+def undefined_as_null(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics as JSON can hold them: NaN and infinity become null."""
     return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}

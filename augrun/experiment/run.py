@@ -179,7 +179,7 @@ def record(condition: Condition, command: str | None = None) -> Path:
         baseline = Condition(baseline_of(condition.config), condition.store)
         about = {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint}
         about |= {"command": command} if command else {}
-        summary = results_folder.write(
+        summary = results_folder.write_results(
             folder,
             about | environment.of(condition.recordings, condition.hardware),
             condition.names,

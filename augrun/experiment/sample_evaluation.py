@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augrun.core.config.component import build
-from augrun.core.files import write_text
-from augrun.evaluation.results import PREDICTIONS, QUALITY, Judged
+from augrun.evaluation.results import PREDICTIONS, QUALITY, SamplePredictions
 
+from augrun.core.files import write_text
 if TYPE_CHECKING:
     import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from augrun.experiment.fold_trial import Cell
 
 
-def judged(condition: Condition, cell: Cell) -> Judged | None:
+def judged(condition: Condition, cell: Cell) -> SamplePredictions | None:
     """What the baseline's classifier, trained on recordings alone, says of the samples.
 
     Godwin et al. 2021, section VI: "We measure the testing predictive performance of the classifier on the
@@ -46,7 +46,7 @@ def judged(condition: Condition, cell: Cell) -> Judged | None:
         decisions.write(folder / PREDICTIONS, content)
 
     folder = cell.judged.get(predict, f"{samples.name}: heard by the baseline's classifier, {cell.title}")
-    return Judged(folder / PREDICTIONS, samples, baseline.scored(heard))
+    return SamplePredictions(folder / PREDICTIONS, samples, baseline.scored(heard))
 
 
 def embedded(baseline: Condition, cell: Cell) -> Path:

@@ -20,7 +20,7 @@ from augrun.core import audio
 from augrun.core.errors import AugrunError
 from augrun.core.files import write_text
 from augrun.corpora.corpus import Corpus
-from augrun.evaluation.results import Judged
+from augrun.evaluation.results import SamplePredictions
 from augrun.generators import samples
 from augrun.reports.listening import Heard, pick
 
@@ -33,7 +33,7 @@ MOST = 8
 
 
 def keep(
-    folder: Path, made: Corpus, recorded: Corpus, judged: Judged | None = None, holds_prime: bool = False
+    folder: Path, made: Corpus, recorded: Corpus, judged: SamplePredictions | None = None, holds_prime: bool = False
 ) -> list[Heard]:
     """Writes some samples of every class beside the windows that primed them, as WAV.
 

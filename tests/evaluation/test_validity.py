@@ -10,7 +10,7 @@ import pytest
 
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.evaluation import validity
-from augrun.evaluation.results import Judged, Scored
+from augrun.evaluation.results import Predictions, SamplePredictions
 
 NAMES = ("calm", "dark", "happy")
 
@@ -26,15 +26,15 @@ def judged(
     made_for: list[tuple[int, ...]],
     recorded: tuple[list[int], list[int]],
     trial: int = 0,
-) -> Judged:
+) -> SamplePredictions:
     """Samples that were made for some classes and are taken for others; test clips likewise (taken for, true)."""
     folder.mkdir(parents=True)
     np.savez(folder / "p.npz", samples_scores=np.eye(3)[taken] * 0.5 + 0.1)
     np.savez(folder / "r.npz", test_scores=np.eye(3)[recorded[0]])
     test = corpus([(label,) for label in recorded[1]])
     multilabel = any(len(labels) > 1 for labels in made_for)
-    scored = Scored("official", trial, 1, folder / "r.npz", corpus([]), test)
-    return Judged(folder / "p.npz", corpus(made_for, multilabel), scored)
+    scored = Predictions("official", trial, 1, folder / "r.npz", corpus([]), test)
+    return SamplePredictions(folder / "p.npz", corpus(made_for, multilabel), scored)
 
 
 def test_rows_are_what_was_asked_for_and_trials_are_averaged(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 
 A trial is a condition like any other. Its value is a metric of the validation parts, averaged over folds and over the
 condition's own trials; the test part is looked at by nobody, and the end tells the test result of the chosen trial
-alone. `augrun.evaluation.results.Scored.validated` says which metrics there are and why not others.
+alone. `augrun.evaluation.results.Predictions.validation_metrics` says which metrics there are and why not others.
 
 hydra-optuna-sweeper wants Optuna below 3; this is a thin sweeper on today's.
 """
