@@ -165,10 +165,10 @@ def reproduce(arguments: Sequence[str]) -> int:
     from augrun.experiment import reproduce
 
     log_setup.set_up_logging()
-    request = reproduce.Request(
+    request = reproduce.ReproductionRequest(
         given.what, given.overrides, given.tracking, given.tolerance, output_root(), given.config_dir
     )
-    return 0 if reproduce.run(request) else 1
+    return 0 if reproduce.reproduce(request) else 1
 
 
 def standin(arguments: Sequence[str]) -> int:

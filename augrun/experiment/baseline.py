@@ -1,4 +1,4 @@
-"""What a condition is compared with: the same on all recordings alone."""
+"""The baseline that a condition is compared with: the same condition on all recordings alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ BASELINE = {
 }
 
 
-def baseline_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same condition's configuration on all recordings alone."""
+def baseline_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same condition's configuration on all recordings alone."""
     needed = schema.uses(config["protocol"])  # what only the generator used is no part of it
     roles = {role: config[role] for role in schema.ROLES if role in config and role in needed}
     others = {key: value for key, value in config.items() if key not in schema.ROLES}

@@ -10,8 +10,8 @@ from augrun.core.config.component import build
 from augrun.core.errors import RequestError
 
 
-def check(config: Mapping[str, Any], swept: bool = False) -> None:
-    """Refuses what cannot work before anything is started.
+def check_config(config: Mapping[str, Any], swept: bool = False) -> None:
+    """Refuse what cannot work before anything is started.
 
     Args:
         config: the resolved configuration.

@@ -9,24 +9,24 @@ from augrun.core.runtime.provenance import device, versions
 
 if TYPE_CHECKING:
     from augrun.core.job import Hardware
-    from augrun.experiment.role_corpora import Recordings
+    from augrun.experiment.role_corpora import RoleCorpora
 
 
-def of(recordings: Recordings, hardware: Hardware) -> dict[str, Any]:
-    """Versions, device, corpora and platform, as `record.json` has them."""
+def collect_environment(corpora: RoleCorpora, hardware: Hardware) -> dict[str, Any]:
+    """Return versions, device, corpora and platform, as `record.json` has them."""
     return {
         "versions": versions(),
         "device": device(hardware),
-        "corpora": corpora(recordings),
+        "corpora": summarise_corpora(corpora),
         "platform": platform.platform(),
     }
 
 
-def corpora(recordings: Recordings) -> dict[str, dict[str, Any]]:
-    """The corpus in each role: its name, digest, clips, hours, classes, and what kind of data it is."""
-    found: dict[str, dict[str, Any]] = {}
-    for role in recordings.roles:
-        corpus = recordings.corpus(role)
-        found[role] = {"name": corpus.name, "digest": corpus.digest, "clips": len(corpus), "data": corpus.data}
-        found[role] |= {"hours": round(corpus.seconds / 3600, 4), "classes": list(corpus.label_set.names)}
-    return found
+def summarise_corpora(corpora: RoleCorpora) -> dict[str, dict[str, Any]]:
+    """Return the name, digest, clips, hours, classes and kind of data of the corpus in each role."""
+    summaries: dict[str, dict[str, Any]] = {}
+    for role in corpora.roles:
+        corpus = corpora.corpus(role)
+        summaries[role] = {"name": corpus.name, "digest": corpus.digest, "clips": len(corpus), "data": corpus.data}
+        summaries[role] |= {"hours": round(corpus.seconds / 3600, 4), "classes": list(corpus.label_set.names)}
+    return summaries

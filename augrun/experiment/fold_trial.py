@@ -9,21 +9,21 @@ from augrun.protocols.base import Fold
 
 
 @dataclass(frozen=True)
-class Cell:
+class FoldTrial:
     """One fold and trial of a condition, as stages yet to be done or found.
 
     Attributes:
-        fold: the corpus, parted.
+        fold: the train, validation and test parts.
         trial: from 0.
         seed: of the trial.
         generator: the fold's generator; None where nothing is trained.
-        samples: what it makes; None for the baseline.
+        samples: what it generates; None for the baseline.
         reducer: what makes vectors shorter; None where nothing does.
-        classifier: trained on what the policy composes of both.
+        classifier: trained on what the policy composes of recordings and samples.
         predictions: its scores on the validation and test parts.
-        embedded: the recorded train and test parts in its embedding; None where it has none. Wanted of a baseline
-            alone, whose recordings every generator's samples are measured against.
-        judged: the baseline's classifier's scores on the samples; None without samples, or without a baseline.
+        embeddings: the recorded train and test parts in its embedding; None where it has none. Wanted of a baseline
+            alone, against whose recordings every generator's samples are measured.
+        label_validity: the baseline classifier's scores on the samples; None without samples, or without a baseline.
         quality: how near the samples are to recordings in the embedding of that classifier; None where it has none.
     """
 
@@ -35,16 +35,17 @@ class Cell:
     reducer: Stage | None
     classifier: Stage
     predictions: Stage
-    embedded: Stage | None
-    judged: Stage | None
+    embeddings: Stage | None
+    label_validity: Stage | None
     quality: Stage | None
 
     @property
     def stages(self) -> list[Stage]:
-        """Those that there are."""
-        found = [self.generator, self.samples, self.reducer, self.classifier, self.predictions, self.embedded]
-        return [stage for stage in (*found, self.judged, self.quality) if stage is not None]
+        """The stages that there are, in the order of the work."""
+        stages = [self.generator, self.samples, self.reducer, self.classifier, self.predictions, self.embeddings]
+        return [stage for stage in (*stages, self.label_validity, self.quality) if stage is not None]
 
     @property
     def title(self) -> str:
+        """The fold and trial in words."""
         return f"fold {self.fold.name}, trial {self.trial + 1}"

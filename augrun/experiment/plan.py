@@ -1,15 +1,16 @@
 """A condition's plan: its corpora, folds and trials, and every stage by name, before any work.
 
 Every step with a cost is a stage: it has a fingerprint before it has a result, so that the whole way is known,
-and what is done already is found, before anything heavy is imported. `augrun.experiment.condition` does the work.
+and what is done already is found, before anything heavy is imported. `augrun.experiment.keys` says what fingerprints
+are made of, `augrun.experiment.run` does the work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 from augrun.core.config import schema
 from augrun.core.config.component import build, describe
@@ -17,12 +18,19 @@ from augrun.core.data_kinds import DATA_KINDS
 from augrun.core.errors import AugrunError
 from augrun.core.job import Hardware
 from augrun.core.seeding import trial_seed
-from augrun.core.store.code_digest import code_digest
 from augrun.core.store.stages import Stage, Store
 from augrun.corpora.corpus import Corpus
-from augrun.experiment.baseline import baseline_of
-from augrun.experiment.fold_trial import Cell
-from augrun.experiment.role_corpora import Recordings, real_root
+from augrun.experiment import keys
+from augrun.experiment.baseline import baseline_config
+from augrun.experiment.fold_trial import FoldTrial
+from augrun.experiment.role_corpora import RoleCorpora, real_root
+from augrun.experiment.sections import (
+    component_constant,
+    mixup_of_recordings,
+    representation_section,
+    segments_of_clips,
+    vector_scale,
+)
 from augrun.features.mixup import Mixup
 from augrun.features.normalise import Normalise
 from augrun.features.segments import Segments
@@ -33,11 +41,11 @@ from augrun.protocols.base import Fold, check_apart
 CONDITION = ("dataset", "generator", "policy", "classifier", "protocol", "representation")
 
 
-class Plan:
+class ConditionPlan:
     """What a condition will do, from its resolved configuration.
 
     Attributes:
-        config: plain data, as `augrun.core.config.compose.resolve` leaves it.
+        config: plain data, as `augrun.core.config.compose.resolve` returns it.
         store: where stages live.
         hardware: where to compute.
     """
@@ -48,348 +56,59 @@ class Plan:
         self.hardware: Hardware = build(config["trainer"])
 
     @cached_property
-    def recordings(self) -> Recordings:
+    def corpora(self) -> RoleCorpora:
         """The recorded corpora by role."""
-        return Recordings(self.config, self.store, self.hardware)
+        return RoleCorpora(self.config, self.store, self.hardware)
 
     @property
     def corpus(self) -> Corpus:
         """The recorded clips of the dataset."""
-        return self.recordings.corpus()
+        return self.corpora.corpus()
+
+    @property
+    def target_corpus(self) -> Corpus | None:
+        """The other corpus that clips are tested on, where the protocol has one."""
+        return self.role_corpora("protocol").get("target")
+
+    @property
+    def split_corpora(self) -> list[Corpus]:
+        """The corpora whose clips are in the folds."""
+        return [self.corpus] if self.target_corpus is None else [self.corpus, self.target_corpus]
+
+    def role_corpora(self, group: str) -> dict[str, Corpus]:
+        """Return the corpora in other roles that the component of a group uses, by role."""
+        section = self.config[group]
+        optional = [role for role in schema.may_use(section) if self.config.get(role)]
+        return {role: self.corpora.corpus(role) for role in (*schema.uses(section), *optional)}
 
     @cached_property
     def folds(self) -> list[Fold]:
-        """The corpus, parted by the protocol."""
-        others = self.others("protocol")
-        folds: list[Fold] = build(self.config["protocol"]).folds(self.corpus, self.config["seed"], **others)
+        """The protocol's folds of the corpus."""
+        folds: list[Fold] = build(self.config["protocol"]).folds(
+            self.corpus, self.config["seed"], **self.role_corpora("protocol")
+        )
         for fold in folds:  # what cannot be voted on is refused before any work
             fold.validation.by_utterance()
             fold.test.by_utterance()
-        for role, corpus in self.others("generator").items():
+        for role, corpus in self.role_corpora("generator").items():
             check_apart(folds, role, corpus, str(self.config["generator"].get("name")))
         return folds
-
-    def others(self, group: str) -> dict[str, Corpus]:
-        """The corpora in other roles that a component uses."""
-        section = self.config[group]
-        given = [role for role in schema.may_use(section) if self.config.get(role)]
-        return {role: self.recordings.corpus(role) for role in (*schema.uses(section), *given)}
 
     @cached_property
     def names(self) -> dict[str, str]:
         """The condition, as `results.json` and the tags have it."""
         names = {group: str(self.config[group].get("name")) for group in CONDITION}
-        if not self.generates and not self.thins:
+        if not self.generates and not self.drops_recordings:
             names["policy"] = "none"  # nothing is generated, so no policy makes a difference
-        if self.tested is not None:
-            names["dataset"] += f"_to_{self.tested.name}"
+        if self.target_corpus is not None:
+            names["dataset"] += f"_to_{self.target_corpus.name}"
         if self.reduces:
             names["reducer"] = str(self.config["reducer"].get("name"))
         if self.mixup.ratio:
             names["mixup"] = f"{self.mixup.ratio:g}"
         if share := self.config["protocol"].get("reserve"):
             names["reserve"] = f"{share:g}"
-        return {**names, "scale": self.config["scale"], "data": self._data}
-
-    @property
-    def tested(self) -> Corpus | None:
-        """The other corpus that clips are tested on, where the protocol has one."""
-        return self.others("protocol").get("target")
-
-    @property
-    def _data(self) -> str:
-        """What the corpora are: one stand-in makes all of it a stand-in's result.
-
-        Whether background sounds are as published is no matter of what is learned from and tested on.
-        """
-        kinds = {
-            self.recordings.corpus(role).data
-            for role in self.recordings.roles
-            if role not in ("noise", "music") or self.recordings.corpus(role).data == "standin"
-        }
-        return next(kind for kind in DATA_KINDS if kind in kinds)
-
-    @property
-    def generates(self) -> bool:
-        return self.domain is not None
-
-    @property
-    def thins(self) -> bool:
-        """Whether the policy leaves recorded clips out of the training set."""
-        return bool(self._constant("policy", "thins"))
-
-    @property
-    def reduces(self) -> bool:
-        """Whether vectors become shorter before the classifier sees them."""
-        return schema.reduces(self.config)
-
-    @property
-    def domain(self) -> str | None:
-        """What the generator makes: `waveform`, or features of clips as the classifier sees them."""
-        return self._constant("generator", "domain")
-
-    @property
-    def needs(self) -> Needs:
-        """What the generator wants of a request."""
-        constants = describe(self.config["generator"]["_target_"]).constants
-        settings = schema.settings_of(self.config["generator"])
-        sample = settings.get("sample_s")
-        prime = settings.get("prime_s", sample)
-        source = self.others("generator").get("source") if constants.get("turns") == "source" else None
-        return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")), source)
-
-    def needs_in(self, fold: Fold) -> Needs:
-        """The same in a fold, whose reserve some generators draw from."""
-        if not self.draws_from_reserve:
-            return self.needs
-        if fold.reserve is None:  # the train part must not serve in its place
-            raise AugrunError(f"fold {fold.name} of {self.corpus.name} has no reserve for the generator to draw from")
-        return replace(self.needs, pool=fold.reserve)
-
-    @property
-    def draws_from_reserve(self) -> bool:
-        """Whether the generator's primes are of the fold's reserve instead of its train part."""
-        return bool(self._constant("generator", "draws_from") == "reserve")
-
-    @cached_property
-    def cells(self) -> list[Cell]:
-        """Every fold and trial, trial by trial."""
-        return [self._cell(fold, trial) for trial in range(self.config["trials"]["count"]) for fold in self.folds]
-
-    def _cell(self, fold: Fold, trial: int) -> Cell:
-        seed = trial_seed(self.config["seed"], trial, fold.name)
-        generator = samples = None
-        recorded = {"train": fold.train.digest, "validation": fold.validation.digest}
-        others = {role: corpus.digest for role, corpus in self.others("generator").items()} if self.generates else {}
-        if self.generates:
-            if self._constant("generator", "trained"):
-                first = trial_seed(self.config["seed"], 0, fold.name)
-                reseed = self.config["trials"]["reseed_generator"]
-                settings = self._trained("generator") | self._learned_from
-                generator = self._stage(
-                    "generator", recorded | others, seed=seed if reseed else first, settings=settings
-                )
-            made_from = {"train": fold.train.digest} | others
-            made_from |= {"generator": generator.fingerprint} if generator else {}
-            made_from |= (
-                {"reserve": fold.reserve.digest} if self.draws_from_reserve and fold.reserve is not None else {}
-            )
-            plan = {**schema.settings_of(self.config["generator"]), "policy": self._drawn, **self._learned_from}
-            samples = self._stage("samples", made_from, seed=seed, group="generator", settings=plan)
-        composition = self.config["policy"].get("composition", "both")
-        trained_on = {"train": self.thinned(fold, seed).digest} if self.thins else {}
-        trained_on |= {"scaled_by": fold.train.digest} if self.thins and self._scaled else {}
-        seen = {"representation": self._seen, **self._scaled}
-        reducer = self._reducer({"train": fold.train.digest} | trained_on, seen, seed) if self.reduces else None
-        fed = recorded | trained_on | ({"samples": samples.fingerprint} if samples else {})
-        fed |= {"reducer": reducer.fingerprint} if reducer else {}
-        settings = {**self._trained("classifier"), **seen, **self._mixed}
-        if samples:
-            settings |= {"composition": composition, "composed_by": self._drawn["code"]}
-        classifier = self._stage("classifier", fed, seed=seed, settings=settings)
-        asked = {"classifier": classifier.fingerprint, "test": fold.test.digest, "validation": fold.validation.digest}
-        predictions = self._stage("predictions", asked, group="classifier", settings=self._decided)
-        embedded = self._embedded(fold, classifier)
-        judged, quality = self._judged(fold, trial, samples), self._quality(fold, trial, samples)
-        return Cell(fold, trial, seed, generator, samples, reducer, classifier, predictions, embedded, judged, quality)
-
-    def thinned(self, fold: Fold, seed: int) -> Corpus:
-        """The recorded clips that the classifier may be trained on."""
-        train: Corpus = build(self.config["policy"]).thin(fold.train, seed) if self.thins else fold.train
-        return train
-
-    def _reducer(self, inputs: Mapping[str, str], seen: Mapping[str, Any], seed: int) -> Stage:
-        """What makes vectors shorter, learned from the recordings that the classifier is trained on."""
-        drawn = self._mixed or self._constant("reducer", "seeded") is not False
-        settings = {**self._trained("reducer"), **seen, **self._mixed}
-        return self._stage("reducer", inputs, seed=seed if drawn else None, settings=settings)
-
-    @property
-    def _learned_from(self) -> dict[str, Any]:
-        """What a generator of features depends on beside the clips: how they become features."""
-        return {} if self.domain == "waveform" else {"representation": self._seen}
-
-    def _judged(self, fold: Fold, trial: int, samples: Stage | None) -> Stage | None:
-        """What the baseline's classifier says of the samples (Godwin et al. 2021, section VI)."""
-        if samples is None or self.baseline is None:
-            return None
-        asked = {"classifier": self.baseline.cell(fold, trial).classifier.fingerprint, "samples": samples.fingerprint}
-        return self._stage("judged", asked, group="classifier", settings=self._decided)
-
-    def _embedded(self, fold: Fold, classifier: Stage) -> Stage | None:
-        """Recordings in the classifier's embedding: once for all conditions that have this baseline."""
-        if not self._constant("classifier", "embeds"):
-            return None
-        asked = {"classifier": classifier.fingerprint, "train": fold.train.digest, "test": fold.test.digest}
-        return self._stage("embedded", asked, group="classifier", settings=self._placed)
-
-    def _quality(self, fold: Fold, trial: int, samples: Stage | None) -> Stage | None:
-        """How near the samples are to recordings in the embedding of the baseline's classifier."""
-        heard = None if samples is None or self.baseline is None else self.baseline.cell(fold, trial)
-        if samples is None or heard is None or heard.embedded is None:
-            return None
-        asked = {"classifier": heard.classifier.fingerprint, "embedded": heard.embedded.fingerprint}
-        asked |= {"samples": samples.fingerprint, "train": fold.train.digest, "test": fold.test.digest}
-        return self.store.stage("quality", settings=self._placed, inputs=asked, code="augrun.evaluation.quality")
-
-    @cached_property
-    def _decided(self) -> dict[str, Any]:
-        """What scores depend on beside the classifier and the clips."""
-        return {**self._put_in, "vote": self.segments.vote, "by": code_digest("augrun.evaluation.decisions")}
-
-    @cached_property
-    def _placed(self) -> dict[str, Any]:
-        """What embeddings depend on beside the classifier and the clips."""
-        return {**self._put_in, "by": code_digest("augrun.evaluation.embeddings")}
-
-    @cached_property
-    def _put_in(self) -> dict[str, Any]:
-        """What a trained classifier's input depends on beside the clips."""
-        other = {"other": self.tested.digest} if self._scaled and self.tested is not None else {}
-        return {"representation": self._seen, **self._scaled, **other}
-
-    def cell(self, fold: Fold, trial: int) -> Cell:
-        """The cell of a fold and trial."""
-        return next(cell for cell in self.cells if (cell.fold.name, cell.trial) == (fold.name, trial))
-
-    @cached_property
-    def baseline(self) -> Self | None:
-        """The same condition on all recordings alone; None for that itself, and where no baseline is wanted."""
-        if not self.config["baseline"] or not (self.generates or self.thins):
-            return None
-        return type(self)(baseline_of(self.config), self.store)
-
-    def _stage(
-        self,
-        kind: str,
-        inputs: Mapping[str, str],
-        *,
-        seed: int | None = None,
-        group: str | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> Stage:
-        section = self.config[group or kind]
-        return self.store.stage(
-            kind,
-            settings=schema.settings_of(section) if settings is None else settings,
-            inputs=inputs,
-            code=describe(section["_target_"]).module,
-            version=describe(section["_target_"]).constants.get("version", 1),
-            seed=seed,
-        )
-
-    def _trained(self, group: str) -> dict[str, Any]:
-        """A trained component's settings, and what of the hardware changes results; devices do not."""
-        return {**schema.settings_of(self.config[group]), **self.hardware.changes}
-
-    @cached_property
-    def _drawn(self) -> dict[str, Any]:
-        """What requests depend on beside the generator: the policy, its code, what reads samples back."""
-        section = self.config["policy"]
-        settings = schema.settings_of(section)
-        settings.pop("composition", None)  # what is done with the samples afterwards makes no other samples
-        module = describe(section["_target_"]).module
-        code = [code_digest(module), code_digest("augrun.generators.samples")]
-        return {**settings, "code": code, "version": describe(section["_target_"]).constants.get("version", 1)}
-
-    def _constant(self, group: str, name: str) -> Any:
-        return describe(self.config[group]["_target_"]).constants.get(name)
-
-    @cached_property
-    def representation(self) -> dict[str, Any]:
-        """The representation's section; with the hop that gives segments their frames, where that is asked for."""
-        section = dict(self.config["representation"])
-        hop = self.segments.hop_for(section["sample_rate"]) if "sample_rate" in section else None
-        return section if hop is None else {**section, "hop": hop}
-
-    @cached_property
-    def representation_settings(self) -> dict[str, Any]:
-        """What the features of a clip depend on, beside the clip."""
-        section = self.representation
-        known = describe(section["_target_"])
-        return {
-            **schema.settings_of(section),
-            "max_frames": self._max_frames,
-            "code": code_digest(known.module),
-            "version": known.constants.get("version", 1),
-        }
-
-    @property
-    def _max_frames(self) -> int | None:
-        """What is kept of a clip's features: all of them where segments are cut."""
-        return None if self.segments.seconds is not None else self.config["dataset"].get("input_frames")
-
-    @cached_property
-    def segments(self) -> Segments:
-        """How clips are cut and voted on."""
-        return Segments(**self.config["segments"])
-
-    @property
-    def _seen(self) -> dict[str, Any]:
-        """What a classifier's input depends on, beside the clip."""
-        if self.segments.seconds is None:
-            return self.representation_settings
-        cut = {key: getattr(self.segments, key) for key in ("seconds", "hop", "rest", "frames", "fit")}
-        return {**self.representation_settings, "segments": {**cut, "code": code_digest("augrun.features.segments")}}
-
-    @cached_property
-    def normalise(self) -> Normalise | None:
-        """How vectors come to one scale before the classifier; None for spectrograms."""
-        if self._constant("representation", "domain") != "functionals":
-            return None
-        return Normalise(**self.config["normalise"])
-
-    @cached_property
-    def _scaled(self) -> dict[str, Any]:
-        """What a classifier's input depends on beside the features."""
-        if self.normalise is None:
-            return {}
-        return {"normalise": {**asdict(self.normalise), "code": code_digest("augrun.features.normalise")}}
-
-    @cached_property
-    def mixup(self) -> Mixup:
-        """How recorded vectors are mixed for the training set."""
-        return Mixup(**self.config["mixup"])
-
-    @cached_property
-    def _mixed(self) -> dict[str, Any]:
-        """What a training set depends on beside the vectors; nothing where none are mixed."""
-        if not self.mixup.ratio:
-            return {}
-        return {"mixup": {**asdict(self.mixup), "code": code_digest("augrun.features.mixup")}}
-
-    def _features_of(self, inputs: Mapping[str, str]) -> Stage:
-        return self._stage("features", inputs, group="representation", settings=self.representation_settings)
-
-    @property
-    def used(self) -> list[str]:
-        """Stages that the results' fingerprints do not name, but that would be missed: features, the stand-in."""
-        named = [{"corpus": corpus.digest} for corpus in self._parted]
-        named += [{"samples": cell.samples.fingerprint} for cell in self.cells if cell.samples]
-        used = [self._features_of(inputs).fingerprint for inputs in named]
-        roles = [role for role in self.recordings.roles if real_root(self.config, role) is None]
-        return used + [self.recordings.standin(role).fingerprint for role in roles]
-
-    def costs(self) -> list[dict[str, Any]]:
-        """The manifests of the stages that are this condition's own and are done."""
-        named = [stage for cell in self.cells for stage in cell.stages]
-        named += [self._features_of({"samples": cell.samples.fingerprint}) for cell in self.cells if cell.samples]
-        return [stage.manifest for stage in {one.fingerprint: one for one in named}.values() if stage.done]
-
-    @property
-    def _parted(self) -> list[Corpus]:
-        """The corpora whose clips are in the folds."""
-        return [self.corpus] if self.tested is None else [self.corpus, self.tested]
-
-    @cached_property
-    def stage(self) -> Stage:
-        """The whole condition: the stage that holds its results."""
-        inputs = {f"{cell.fold.name}/{cell.trial}": cell.predictions.fingerprint for cell in self.cells}
-        for cell in self.cells:
-            further = {"samples": cell.samples, "judged": cell.judged, "quality": cell.quality}
-            inputs |= {f"{kind}/{cell.fold.name}/{cell.trial}": s.fingerprint for kind, s in further.items() if s}
-        settings = {"names": self.names, "confidence": self.config["confidence"], "seed": self.config["seed"]}
-        return self.store.stage("condition", settings=settings, inputs=inputs, code="augrun.experiment.results_folder")
+        return {**names, "scale": self.config["scale"], "data": self._data_kind}
 
     @property
     def title(self) -> str:
@@ -398,3 +117,266 @@ class Plan:
         words += [f"mixup_{self.names['mixup']}"] if "mixup" in self.names else []
         # A simulated imbalance is another experiment on the same corpus.
         return "/".join([*words, self.names["protocol"]] if self.config["protocol"].get("minority") else words)
+
+    @property
+    def _data_kind(self) -> str:
+        """What the corpora are: one stand-in makes all of it a stand-in's result.
+
+        Whether background sounds are as published is no matter of what is learned from and tested on.
+        """
+        kinds = {
+            self.corpora.corpus(role).data
+            for role in self.corpora.roles
+            if role not in ("noise", "music") or self.corpora.corpus(role).data == "standin"
+        }
+        return next(kind for kind in DATA_KINDS if kind in kinds)
+
+    @property
+    def domain(self) -> str | None:
+        """What the generator makes: `waveform`, or features of clips as the classifier takes them."""
+        return component_constant(self.config, "generator", "domain")
+
+    @property
+    def generates(self) -> bool:
+        """Whether there are samples at all."""
+        return self.domain is not None
+
+    @property
+    def drops_recordings(self) -> bool:
+        """Whether the policy leaves recorded clips out of the training set."""
+        return bool(component_constant(self.config, "policy", "thins"))
+
+    @property
+    def reduces(self) -> bool:
+        """Whether vectors become shorter before the classifier takes them."""
+        return schema.reduces(self.config)
+
+    @property
+    def draws_from_reserve(self) -> bool:
+        """Whether the generator's primes are of the fold's reserve instead of its train part."""
+        return bool(component_constant(self.config, "generator", "draws_from") == "reserve")
+
+    @property
+    def prime_requirements(self) -> Needs:
+        """What the generator wants of a request."""
+        constants = describe(self.config["generator"]["_target_"]).constants
+        settings = schema.settings_of(self.config["generator"])
+        sample = settings.get("sample_s")
+        prime = settings.get("prime_s", sample)
+        source = self.role_corpora("generator").get("source") if constants.get("turns") == "source" else None
+        return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")), source)
+
+    def prime_requirements_in(self, fold: Fold) -> Needs:
+        """Return the same in a fold, whose reserve some generators draw from.
+
+        Raises:
+            AugrunError: the fold has no such reserve.
+        """
+        if not self.draws_from_reserve:
+            return self.prime_requirements
+        if fold.reserve is None:  # the train part must not serve in its place
+            raise AugrunError(f"fold {fold.name} of {self.corpus.name} has no reserve for the generator to draw from")
+        return replace(self.prime_requirements, pool=fold.reserve)
+
+    def kept_recordings(self, fold: Fold, seed: int) -> Corpus:
+        """Return the recorded clips of a fold's train part that the policy leaves in the training set."""
+        train: Corpus = build(self.config["policy"]).thin(fold.train, seed) if self.drops_recordings else fold.train
+        return train
+
+    @cached_property
+    def representation(self) -> dict[str, Any]:
+        """The representation's section, as features are extracted by it."""
+        return representation_section(self.config)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """How clips are cut and voted on."""
+        return segments_of_clips(self.config)
+
+    @cached_property
+    def normalise(self) -> Normalise | None:
+        """How vectors are scaled for the classifier; None for spectrograms."""
+        return vector_scale(self.config)
+
+    @cached_property
+    def mixup(self) -> Mixup:
+        """How recorded vectors are mixed for the training set."""
+        return mixup_of_recordings(self.config)
+
+    @cached_property
+    def baseline(self) -> ConditionPlan | None:
+        """The same condition on all recordings alone; None for that itself, and where no baseline is wanted."""
+        if not self.config["baseline"] or not (self.generates or self.drops_recordings):
+            return None
+        return ConditionPlan(baseline_config(self.config), self.store)
+
+    @cached_property
+    def fold_trials(self) -> list[FoldTrial]:
+        """Every fold and trial, trial by trial; set to some of them for a job that does only these."""
+        return [self._plan(fold, trial) for trial in range(self.config["trials"]["count"]) for fold in self.folds]
+
+    def fold_trial(self, fold: Fold, trial: int) -> FoldTrial:
+        """Return the planned stages of a fold and trial."""
+        return next(one for one in self.fold_trials if (one.fold.name, one.trial) == (fold.name, trial))
+
+    @cached_property
+    def stage(self) -> Stage:
+        """The whole condition: the stage that holds its results."""
+        inputs = {f"{one.fold.name}/{one.trial}": one.predictions.fingerprint for one in self.fold_trials}
+        for one in self.fold_trials:
+            further = {"samples": one.samples, "judged": one.label_validity, "quality": one.quality}
+            inputs |= {f"{kind}/{one.fold.name}/{one.trial}": s.fingerprint for kind, s in further.items() if s}
+        settings = {"names": self.names, "confidence": self.config["confidence"], "seed": self.config["seed"]}
+        return self.store.stage("condition", settings=settings, inputs=inputs, code="augrun.experiment.results_folder")
+
+    def features_stage(self, inputs: Mapping[str, str]) -> Stage:
+        """Return the stage that holds the features of a corpus or of samples.
+
+        Args:
+            inputs: the corpus's digest, or the samples' fingerprint.
+        """
+        return self._stage("features", inputs, group="representation", settings=keys.features_key(self.config))
+
+    @property
+    def extra_stages_to_keep(self) -> list[str]:
+        """Stages that the results' fingerprints do not name, but that would be missed: features, the stand-in."""
+        inputs = [{"corpus": corpus.digest} for corpus in self.split_corpora]
+        inputs += [{"samples": one.samples.fingerprint} for one in self.fold_trials if one.samples]
+        stages = [self.features_stage(named).fingerprint for named in inputs]
+        roles = [role for role in self.corpora.roles if real_root(self.config, role) is None]
+        return stages + [self.corpora.standin_stage(role).fingerprint for role in roles]
+
+    def stage_manifests(self) -> list[dict[str, Any]]:
+        """Return the manifests of the stages that are this condition's own and are done."""
+        stages = [stage for one in self.fold_trials for stage in one.stages]
+        stages += [self.features_stage({"samples": one.samples.fingerprint}) for one in self.fold_trials if one.samples]
+        return [stage.manifest for stage in {one.fingerprint: one for one in stages}.values() if stage.done]
+
+    def _plan(self, fold: Fold, trial: int) -> FoldTrial:
+        """Name the stages of a fold and trial."""
+        seed = trial_seed(self.config["seed"], trial, fold.name)
+        kept = {"train": self.kept_recordings(fold, seed).digest} if self.drops_recordings else {}
+        kept |= {"scaled_by": fold.train.digest} if kept and self.normalise is not None else {}
+        generator = self._generator_stage(fold, seed)
+        samples = self._samples_stage(fold, seed, generator)
+        reducer = self._reducer_stage(fold, seed, kept)
+        classifier = self._classifier_stage(fold, seed, kept, samples, reducer)
+        clips = {"test": fold.test.digest, "validation": fold.validation.digest}
+        predictions = self._stage(
+            "predictions",
+            {"classifier": classifier.fingerprint, **clips},
+            group="classifier",
+            settings=keys.prediction_key(self.config, self.target_corpus),
+        )
+        return FoldTrial(
+            fold,
+            trial,
+            seed,
+            generator,
+            samples,
+            reducer,
+            classifier,
+            predictions,
+            self._embeddings_stage(fold, classifier),
+            self._label_validity_stage(fold, trial, samples),
+            self._quality_stage(fold, trial, samples),
+        )
+
+    def _generator_stage(self, fold: Fold, seed: int) -> Stage | None:
+        """The trained generator; one for all trials of a fold where it is not trained anew for each."""
+        if not self.generates or not component_constant(self.config, "generator", "trained"):
+            return None
+        if not self.config["trials"]["reseed_generator"]:
+            seed = trial_seed(self.config["seed"], 0, fold.name)
+        inputs = {"train": fold.train.digest, "validation": fold.validation.digest}
+        inputs |= {role: corpus.digest for role, corpus in self.role_corpora("generator").items()}
+        settings = self._trained("generator") | keys.generator_input_key(self.config)
+        return self._stage("generator", inputs, seed=seed, settings=settings)
+
+    def _samples_stage(self, fold: Fold, seed: int, generator: Stage | None) -> Stage | None:
+        """What the generator makes of the policy's requests."""
+        if not self.generates:
+            return None
+        inputs = {"train": fold.train.digest}
+        inputs |= {role: corpus.digest for role, corpus in self.role_corpora("generator").items()}
+        inputs |= {"generator": generator.fingerprint} if generator else {}
+        inputs |= {"reserve": fold.reserve.digest} if self.draws_from_reserve and fold.reserve is not None else {}
+        settings = {**schema.settings_of(self.config["generator"]), "policy": keys.policy_key(self.config)}
+        settings |= keys.generator_input_key(self.config)
+        return self._stage("samples", inputs, seed=seed, group="generator", settings=settings)
+
+    def _reducer_stage(self, fold: Fold, seed: int, kept: Mapping[str, str]) -> Stage | None:
+        """What makes vectors shorter, learned from the recordings that the classifier is trained on."""
+        if not self.reduces:
+            return None
+        mixup = keys.mixup_key(self.config)
+        seeded = mixup or component_constant(self.config, "reducer", "seeded") is not False
+        settings = {**self._trained("reducer"), **self._scaled_representation_key, **mixup}
+        return self._stage(
+            "reducer", {"train": fold.train.digest, **kept}, seed=seed if seeded else None, settings=settings
+        )
+
+    def _classifier_stage(
+        self, fold: Fold, seed: int, kept: Mapping[str, str], samples: Stage | None, reducer: Stage | None
+    ) -> Stage:
+        """The classifier, trained on the training set and selected on the validation part."""
+        inputs = {"train": fold.train.digest, "validation": fold.validation.digest, **kept}
+        inputs |= {"samples": samples.fingerprint} if samples else {}
+        inputs |= {"reducer": reducer.fingerprint} if reducer else {}
+        settings = self._trained("classifier") | self._scaled_representation_key | keys.mixup_key(self.config)
+        if samples:
+            settings["composition"] = self.config["policy"].get("composition", "both")
+            settings["composed_by"] = keys.policy_key(self.config)["code"]
+        return self._stage("classifier", inputs, seed=seed, settings=settings)
+
+    def _embeddings_stage(self, fold: Fold, classifier: Stage) -> Stage | None:
+        """Recordings in the classifier's embedding: once for all conditions that have this baseline."""
+        if not component_constant(self.config, "classifier", "embeds"):
+            return None
+        inputs = {"classifier": classifier.fingerprint, "train": fold.train.digest, "test": fold.test.digest}
+        settings = keys.embedding_key(self.config, self.target_corpus)
+        return self._stage("embedded", inputs, group="classifier", settings=settings)
+
+    def _label_validity_stage(self, fold: Fold, trial: int, samples: Stage | None) -> Stage | None:
+        """What the baseline's classifier takes the samples for (Godwin et al. 2021, section VI)."""
+        if samples is None or self.baseline is None:
+            return None
+        classifier = self.baseline.fold_trial(fold, trial).classifier
+        inputs = {"classifier": classifier.fingerprint, "samples": samples.fingerprint}
+        settings = keys.prediction_key(self.config, self.target_corpus)
+        return self._stage("judged", inputs, group="classifier", settings=settings)
+
+    def _quality_stage(self, fold: Fold, trial: int, samples: Stage | None) -> Stage | None:
+        """How near the samples are to recordings in the embedding of the baseline's classifier."""
+        if samples is None or self.baseline is None:
+            return None
+        reference = self.baseline.fold_trial(fold, trial)
+        if reference.embeddings is None:
+            return None
+        inputs = {"classifier": reference.classifier.fingerprint, "embedded": reference.embeddings.fingerprint}
+        inputs |= {"samples": samples.fingerprint, "train": fold.train.digest, "test": fold.test.digest}
+        settings = keys.embedding_key(self.config, self.target_corpus)
+        return self.store.stage("quality", settings=settings, inputs=inputs, code="augrun.evaluation.quality")
+
+    @property
+    def _scaled_representation_key(self) -> dict[str, Any]:
+        return {"representation": keys.representation_key(self.config), **keys.normalisation_key(self.config)}
+
+    def _trained(self, group: str) -> dict[str, Any]:
+        return keys.trained_component_key(self.config, group, self.hardware)
+
+    def _stage(
+        self,
+        kind: str,
+        inputs: Mapping[str, str],
+        *,
+        seed: int | None = None,
+        group: str | None = None,
+        settings: Mapping[str, Any],
+    ) -> Stage:
+        """Name a stage whose code and version are those of the component of a group."""
+        component = describe(self.config[group or kind]["_target_"])
+        version = component.constants.get("version", 1)
+        return self.store.stage(
+            kind, settings=settings, inputs=inputs, code=component.module, version=version, seed=seed
+        )

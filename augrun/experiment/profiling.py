@@ -45,13 +45,13 @@ SKIPPED, RECORDED = 2, 3
 #: Stages that leave a trace, at most; the account has all.
 TRACED = 24
 
-#: A recording that comes to no step is ended after so many seconds, when the next thing happens that is told.
+#: A trace without a step ends after so many seconds, with the next event.
 _TOO_LONG_S = 10.0
 
 
 @dataclass
-class Piece:
-    """A stage that was done.
+class StageProfile:
+    """What a stage cost.
 
     Attributes:
         kind: of the stage.
@@ -72,42 +72,42 @@ class Piece:
     trace: str | None = None
     _within: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
 
-    def plain(self) -> dict[str, Any]:
-        """As `costs.json` has it."""
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `costs.json` has it."""
         names = ("kind", "title", "seconds", "own_seconds", "cpu_seconds", "peak_bytes", "trace")
         return {name: round(v, 3) if isinstance(v := getattr(self, name), float) else v for name in names}
 
 
 @contextmanager
-def of(wanted: bool, title: str, done: bool) -> Iterator[Callable[[Path], None]]:
-    """Watches what is done inside; yields what puts all that was found into a folder of results.
+def profile_condition(enabled: bool, title: str, done: bool) -> Iterator[Callable[[Path], None]]:
+    """Profile what is done inside; yield a function that writes the profile into a folder of results.
 
     Args:
-        wanted: whether to; else nothing is watched, and what is yielded does nothing.
+        enabled: whether to; else the function that is yielded does nothing.
         title: of the condition.
         done: whether all of it is done already, so that there is nothing to watch.
     """
-    if wanted and done:
+    if enabled and done:
         log.warning(
             "profile=true: everything of %s is done already, so there is nothing to profile; give an empty output root "
             "(output.root=DIR, with AUGRUN_STORE unset) to do it again",
             title,
         )
-    if not wanted or done:
+    if not enabled or done:
         yield lambda folder: None
         return
     with tempfile.TemporaryDirectory(prefix="augrun-profile-") as scratch:
         profiler = Profiler(Path(scratch))
         before = progress_hooks.by(profiler)
         try:
-            yield lambda folder: profiler.leave(folder, title)
+            yield lambda folder: profiler.write(folder, title)
         finally:
             progress_hooks.by(before)
             profiler.close()
 
 
 class Profiler:
-    """Watches the stages of one condition in this process.
+    """The profiler of one condition's stages in this process.
 
     Args:
         scratch: a folder for traces, as long as the results have none.
@@ -117,82 +117,82 @@ class Profiler:
         import torch  # noqa: F401 (takes seconds, which are no stage's)
 
         self.scratch = scratch
-        self.pieces: list[Piece] = []
-        self.started = time.perf_counter()
-        self.inside = self.recording = 0.0
-        self._open: list[tuple[Piece, Recording]] = []
+        self.profiles: list[StageProfile] = []
+        self._start_s = time.perf_counter()
+        self.stage_seconds = self.trace_seconds = 0.0
+        self._open: list[tuple[StageProfile, StageTrace]] = []
         self._thread = threading.get_ident()
         self._traced = 0
-        self._hooks = Hooks(self.stepped, self._entered)
+        self._hooks = TorchHooks(self.stepped, self._on_forward)
 
     def piece(self, kind: str, title: str) -> AbstractContextManager[object]:
         """A stage's work; of other threads nothing is told."""
-        return self._watched(Piece(kind, title)) if threading.get_ident() == self._thread else nullcontext()
+        return self._watched(StageProfile(kind, title)) if threading.get_ident() == self._thread else nullcontext()
 
     @contextmanager
-    def _watched(self, piece: Piece) -> Iterator[None]:
-        self._save(running=True)  # only one can be recorded at a time; what has not begun yet waits
+    def _watched(self, profile: StageProfile) -> Iterator[None]:
+        self._save(only_running=True)  # only one can be recorded at a time; what has not begun yet waits
         with resource_usage.measured() as measured:
             cpu = _cpu_seconds()
-            recording = Recording(piece.kind)
-            self._open.append((piece, recording))
-            self._hooks.set(self._recording)
+            trace = StageTrace(profile.kind)
+            self._open.append((profile, trace))
+            self._hooks.set(self._trace)
             try:
                 yield
             finally:
                 self._save()
                 cpu = _cpu_seconds() - cpu
                 self._open.pop()
-                self._hooks.set(self._recording)
-        piece.seconds, piece.peak_bytes = measured.seconds, measured.peak_bytes
-        piece.own_seconds = max(0.0, piece.seconds - piece._within[0] - recording.took[0])
-        piece.cpu_seconds = max(0.0, cpu - piece._within[1] - recording.took[1])
-        self.recording += recording.took[0]
+                self._hooks.set(self._trace)
+        profile.seconds, profile.peak_bytes = measured.seconds, measured.peak_bytes
+        profile.own_seconds = max(0.0, profile.seconds - profile._within[0] - trace.overhead[0])
+        profile.cpu_seconds = max(0.0, cpu - profile._within[1] - trace.overhead[1])
+        self.trace_seconds += trace.overhead[0]
         if self._open:
             outer = self._open[-1][0]
-            outer._within = outer._within[0] + piece.seconds, outer._within[1] + cpu
+            outer._within = outer._within[0] + profile.seconds, outer._within[1] + cpu
         else:
-            self.inside += piece.seconds
-        self.pieces.append(piece)
+            self.stage_seconds += profile.seconds
+        self.profiles.append(profile)
 
     @property
-    def _recording(self) -> Recording | None:
+    def _trace(self) -> StageTrace | None:
         """That of the stage at hand, as long as there is something to record."""
-        recording = self._open[-1][1] if self._open else None
-        return recording if recording is not None and not recording.ended and self._traced < TRACED else None
+        trace = self._open[-1][1] if self._open else None
+        return trace if trace is not None and not trace.is_over and self._traced < TRACED else None
 
-    def _entered(self) -> None:
-        """Data begins to pass through a network."""
-        recording = self._recording
-        if recording is not None and threading.get_ident() == self._thread:
-            recording.entered()
+    def _on_forward(self) -> None:
+        """Tell the trace that data begins to pass through a network."""
+        trace = self._trace
+        if trace is not None and threading.get_ident() == self._thread:
+            trace.on_forward()
 
     def stepped(self, kind: str) -> None:
         """A step is done."""
-        recording = self._recording
-        if recording is not None and threading.get_ident() == self._thread and recording.stepped(kind):
+        trace = self._trace
+        if trace is not None and threading.get_ident() == self._thread and trace.on_step(kind):
             self._save()
             self._hooks.set(None)
 
-    def _save(self, running: bool = False) -> None:
+    def _save(self, only_running: bool = False) -> None:
         """Ends the recording of the stage at hand, and keeps what it has.
 
         Args:
-            running: only where it has begun.
+            only_running: only where it has begun.
         """
-        if not self._open or (running and not self._open[-1][1].running):
+        if not self._open or (only_running and not self._open[-1][1].is_running):
             return
-        piece, recording = self._open[-1]
-        path = recording.end(self.scratch)
+        profile, trace = self._open[-1]
+        path = trace.end(self.scratch)
         if path is not None:
             self._traced += 1
-            words = re.sub(r"[^a-z0-9]+", "-", f"{piece.kind} {piece.title}".lower()).strip("-")[:80]
-            piece.trace = f"{self._traced:02d}-{words}.json.gz"
-            path.replace(self.scratch / piece.trace)
+            words = re.sub(r"[^a-z0-9]+", "-", f"{profile.kind} {profile.title}".lower()).strip("-")[:80]
+            profile.trace = f"{self._traced:02d}-{words}.json.gz"
+            path.replace(self.scratch / profile.trace)
 
-    def leave(self, folder: Path, title: str) -> None:
-        """Puts the account and the traces into a condition's results."""
-        whole = time.perf_counter() - self.started
+    def write(self, folder: Path, title: str) -> None:
+        """Write the account and the traces into a condition's results."""
+        whole = time.perf_counter() - self._start_s
         account = self.account(title, whole)
         fresh = folder / f".{FOLDER}"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -206,48 +206,48 @@ class Profiler:
         log.info("profile: %s", folder / FOLDER)
 
     def account(self, title: str, whole: float) -> dict[str, Any]:
-        """The stages by what they cost, and what lies outside of them.
+        """Return the stages by what they cost, and what lies outside of them.
 
         Args:
             title: of the condition.
             whole: seconds of all of it.
         """
-        pieces = sorted(self.pieces, key=lambda piece: -piece.own_seconds)
-        stages = [piece.plain() | {"share": round(piece.own_seconds / whole, 4)} for piece in pieces]
-        others = {"outside": max(0.0, whole - self.inside), "recording": self.recording}
-        told = {name: {"seconds": round(s, 3), "share": round(s / whole, 4)} for name, s in others.items()}
-        return {"title": title, "seconds": round(whole, 3), "stages": stages, **told}
+        profiles = sorted(self.profiles, key=lambda profile: -profile.own_seconds)
+        stages = [profile.as_json() | {"share": round(profile.own_seconds / whole, 4)} for profile in profiles]
+        seconds = {"outside": max(0.0, whole - self.stage_seconds), "recording": self.trace_seconds}
+        outside = {name: {"seconds": round(s, 3), "share": round(s / whole, 4)} for name, s in seconds.items()}
+        return {"title": title, "seconds": round(whole, 3), "stages": stages, **outside}
 
     def close(self) -> None:
-        """Asks torch for nothing any more."""
+        """Remove the hooks from torch."""
         self._hooks.set(None)
 
 
-class Hooks:
-    """Lets torch tell of updates of weights and of passes of data through networks, while somebody asks.
+class TorchHooks:
+    """Hooks of torch on updates of weights and on passes of data through networks, set while a trace wants them.
 
     Args:
-        stepped: is told `update` after an optimiser's step and `pass` after the outermost module's.
-        entered: is called before that.
+        on_step: called with `update` after an optimiser's step, with `pass` after the outermost module's.
+        on_forward: called before the latter.
     """
 
-    def __init__(self, stepped: Callable[[str], None], entered: Callable[[], None]) -> None:
-        self._stepped, self._entered = stepped, entered
+    def __init__(self, on_step: Callable[[str], None], on_forward: Callable[[], None]) -> None:
+        self._on_step, self._on_forward = on_step, on_forward
         self._handles: list[Any] = []
         self._depth = 0
 
-    def set(self, recording: Recording | None) -> None:
-        """Asks for what a recording wants to know, or for nothing."""
+    def set(self, trace: StageTrace | None) -> None:
+        """Set the hooks that a trace wants, or none."""
         from torch.nn.modules import module
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         for handle in self._handles:
             handle.remove()
         self._handles, self._depth = [], 0
-        if recording is None:
+        if trace is None:
             return
-        if recording.trains:
-            self._handles = [register_optimizer_step_post_hook(lambda *_: self._stepped("update"))]
+        if trace.trains:
+            self._handles = [register_optimizer_step_post_hook(lambda *_: self._on_step("update"))]
             return
         self._handles = [
             module.register_module_forward_pre_hook(lambda *_: self._enter()),
@@ -256,47 +256,49 @@ class Hooks:
 
     def _enter(self) -> None:
         if not self._depth:
-            self._entered()
+            self._on_forward()
         self._depth += 1
 
     def _leave(self) -> None:
         self._depth = max(0, self._depth - 1)
         if not self._depth:
-            self._stepped("pass")
+            self._on_step("pass")
 
 
-class Recording:
-    """A few steps of one stage in PyTorch's profiler.
+class StageTrace:
+    """The trace of a few steps of one stage, by PyTorch's profiler.
 
     Args:
         kind: of the stage. One that trains is recorded between updates of weights, after the first few; features from
             the first clips on; all others while data passes through a network.
 
     Attributes:
-        took: wall and processor seconds that recording itself took: to begin, and to write the trace.
+        overhead: wall and processor seconds of the profiler itself: to begin, and to write the trace.
+        steps: how many are done.
+        is_over: whether nothing more is recorded.
     """
 
     def __init__(self, kind: str) -> None:
         self.trains, self.extracts = kind in TRAINING, kind == "features"
-        self.steps, self.ended = 0, False
-        self.took = (0.0, 0.0)
+        self.steps, self.is_over = 0, False
+        self.overhead = (0.0, 0.0)
         self._profiler: Any = None
         self._began = 0.0
         if self.extracts:
             self._start()
 
     @property
-    def running(self) -> bool:
-        """Whether it has begun, and not ended."""
-        return self._profiler is not None and not self.ended
+    def is_running(self) -> bool:
+        """Whether it has begun, and is not over."""
+        return self._profiler is not None and not self.is_over
 
-    def entered(self) -> None:
-        """Data begins to pass through a network."""
+    def on_forward(self) -> None:
+        """Begin with data that passes through a network, where the stage does not train."""
         if not self.trains and self._profiler is None:
             self._start()
 
-    def stepped(self, kind: str) -> bool:
-        """A step is done; returns whether enough was recorded."""
+    def on_step(self, kind: str) -> bool:
+        """Count a step; return whether enough is recorded."""
         if self.trains != (kind == "update"):
             return False
         self.steps += 1
@@ -314,31 +316,32 @@ class Recording:
         activities = [ProfilerActivity.CPU]
         if torch.cuda.is_initialized():
             activities.append(ProfilerActivity.CUDA)
-        with self._taking():
+        with self._measure_overhead():
             self._profiler = profile(activities=activities, experimental_config=_all_threads())
             self._profiler.__enter__()
         self._began = time.perf_counter()
 
     def end(self, scratch: Path) -> Path | None:
-        """Ends it; the file of the trace, None where nothing was computed."""
+        """End it; return the file of the trace, None where nothing was computed."""
         profiler, self._profiler = self._profiler, None
-        if self.ended or profiler is None:
-            self.ended = True
+        if self.is_over or profiler is None:
+            self.is_over = True
             return None
-        self.ended = True
-        with self._taking():
+        self.is_over = True
+        with self._measure_overhead():
             profiler.__exit__(None, None, None)
             return _write(profiler, scratch) if _computed(profiler) else None
 
     @contextmanager
-    def _taking(self) -> Iterator[None]:
+    def _measure_overhead(self) -> Iterator[None]:
         wall, cpu = time.perf_counter(), _cpu_seconds()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of further cycles, which there are not
                 yield
         finally:
-            self.took = self.took[0] + time.perf_counter() - wall, self.took[1] + _cpu_seconds() - cpu
+            seconds, cpu_seconds = self.overhead
+            self.overhead = seconds + time.perf_counter() - wall, cpu_seconds + _cpu_seconds() - cpu
 
 
 def _write(profiler: Any, scratch: Path) -> Path:
@@ -377,7 +380,7 @@ def _cpu_seconds() -> float:
 
 
 def markdown(account: dict[str, Any]) -> str:
-    """The account as a table."""
+    """Return the account as a table in Markdown."""
     lines = [f"# What {account['title']} cost: {account['seconds']:.1f} s", ""]
     lines += [
         "| stage | own s | share | processor s | wall s | peak MiB | trace |",

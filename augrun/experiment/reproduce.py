@@ -23,18 +23,19 @@ from typing import Any
 from augrun.core.config.compose import compose, override
 from augrun.core.errors import RequestError
 from augrun.core.files import file_name, read_json, write_text
-from augrun.experiment import checks, reproduction_report
-from augrun.experiment import run as experiment
+from augrun.experiment.checks import check_config
+from augrun.experiment.reproduction_report import compare_runs, environment_differences, report_text
+from augrun.experiment.run import run as run_condition
 
 FOLDER, ACCOUNT = "reproduced", "reproduction.json"
 
 
 @dataclass(frozen=True)
-class Request:
+class ReproductionRequest:
     """What is to be reproduced.
 
     Attributes:
-        what: a condition's `results.json`, its folder, or the id of its MLflow run.
+        source: a condition's `results.json`, its folder, or the id of its MLflow run.
         overrides: of the recorded configuration, e.g. `dataset.root=DIR`.
         tracking: the MLflow server that has the run; None is the output root's own database.
         tolerance: the largest difference that counts as agreement.
@@ -42,7 +43,7 @@ class Request:
         config_dir: a folder with further choices.
     """
 
-    what: str
+    source: str
     overrides: Sequence[str]
     tracking: str | None
     tolerance: float
@@ -50,49 +51,49 @@ class Request:
     config_dir: Path | None = None
 
 
-def run(request: Request) -> bool:
-    """Runs the condition again and prints what agrees; returns whether all of it does.
+def reproduce(request: ReproductionRequest) -> bool:
+    """Run the condition again and print what agrees; return whether all of it does.
 
     Raises:
         RequestError: nothing of the kind is recorded, or it cannot run here.
     """
-    folder = recorded(request)
+    folder = recorded_folder(request)
     results = read_json(folder / "results.json")
     place = (request.root / FOLDER / file_name(str(results["fingerprint"]))).resolve()
-    config = configuration(request, folder, place)
+    config = recorded_config(request, folder, place)
     with redirect_stdout(io.StringIO()):  # the comparison with the baseline, which is not what was asked
-        made = experiment.run(config)
-    found = reproduction_report.compare(folder, made, request.tolerance)
-    differences = reproduction_report.circumstances(folder, made, request.overrides)
-    kept = place / ("again" if folder == place / "condition" else "condition")  # what was recorded stays
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(made, kept)
-    account = {"recorded": str(folder), "reproduced": str(kept), **found.json(), "differs": differences}
+        new = run_condition(config)
+    agreement = compare_runs(folder, new, request.tolerance)
+    differences = environment_differences(folder, new, request.overrides)
+    copy = place / ("again" if folder == place / "condition" else "condition")  # what was recorded stays
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(new, copy)
+    account = {"recorded": str(folder), "reproduced": str(copy), **agreement.as_json(), "differs": differences}
     write_text(place / ACCOUNT, json.dumps(account, indent=1, ensure_ascii=False))
     print(f"{read_json(folder / 'record.json').get('title') or results['fingerprint']}, recorded in {folder}")
-    print(reproduction_report.text(found, differences))
-    print(f"written to {place}: {kept.name}/, {ACCOUNT}")
+    print(report_text(agreement, differences))
+    print(f"written to {place}: {copy.name}/, {ACCOUNT}")
     shutil.rmtree(place / "store")
-    return found.agrees
+    return agreement.agrees
 
 
-def recorded(request: Request) -> Path:
-    """The folder that holds what was recorded; of an MLflow run what it left there.
+def recorded_folder(request: ReproductionRequest) -> Path:
+    """Return the folder of the recorded results; of an MLflow run its artifacts.
 
     Raises:
         RequestError: there is none, or no configuration in it.
     """
-    path = Path(request.what).expanduser()
-    if not path.exists() and re.fullmatch(r"[0-9a-f]{32}", request.what):
+    path = Path(request.source).expanduser()
+    if not path.exists() and re.fullmatch(r"[0-9a-f]{32}", request.source):
         from augrun.tracking.download import Source
 
-        folder = Source(request.tracking, request.root).run(request.what)
+        folder = Source(request.tracking, request.root).run(request.source)
     elif not path.exists():
-        raise RequestError(f"{request.what}: no such file, and no id of an MLflow run (32 hexadecimal digits)")
+        raise RequestError(f"{request.source}: no such file, and no id of an MLflow run (32 hexadecimal digits)")
     else:
         folder = path if path.is_dir() else path.parent
         if path.is_file() and path.name != "results.json":
-            raise RequestError(f"{request.what}: give a condition's results.json, or its folder")
+            raise RequestError(f"{request.source}: give a condition's results.json, or its folder")
     for name in ("results.json", "config.yaml"):
         if not (folder / name).is_file():
             raise RequestError(f"no {name} in {folder}; both results.json and config.yaml of a condition are needed")
@@ -105,8 +106,8 @@ def recorded(request: Request) -> Path:
     return folder.resolve()
 
 
-def configuration(request: Request, folder: Path, place: Path) -> dict[str, Any]:
-    """The recorded configuration with the overrides, in a store of its own and out of MLflow's sight.
+def recorded_config(request: ReproductionRequest, folder: Path, place: Path) -> dict[str, Any]:
+    """Return the recorded configuration with the overrides, in a store of its own and out of MLflow's sight.
 
     Raises:
         RequestError: it is none, an override is wrong, or it cannot run here.
@@ -125,5 +126,5 @@ def configuration(request: Request, folder: Path, place: Path) -> dict[str, Any]
     config = override(config, request.overrides, request.config_dir)
     config["output"] = {"root": str(request.root), "store": str(place / "store")}
     config["tracking"] = compose([])["tracking"]  # one that can be checked, whatever was recorded
-    checks.check(config)
+    check_config(config)
     return {**config, "tracking": None}

@@ -17,25 +17,32 @@ EXACTLY, DIFFERS = "exactly", "differs"
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricAgreement:
     """One metric's mean, twice.
 
     Attributes:
         name: of the metric; `label_validity/…` of what the baseline's classifier says of the samples.
-        recorded: its mean; None where it is undefined.
-        reproduced: the same of the new run.
+        recorded_mean: its mean; None where it is undefined.
+        reproduced_mean: the same of the new run.
         verdict: `exactly`, `within …` or `differs`.
     """
 
     name: str
-    recorded: float | None
-    reproduced: float | None
+    recorded_mean: float | None
+    reproduced_mean: float | None
     verdict: str
 
     @property
     def difference(self) -> float | None:
         """The new mean less the recorded one."""
-        return None if self.recorded is None or self.reproduced is None else self.reproduced - self.recorded
+        if self.recorded_mean is None or self.reproduced_mean is None:
+            return None
+        return self.reproduced_mean - self.recorded_mean
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `reproduction.json` has it."""
+        means = {"recorded": self.recorded_mean, "reproduced": self.reproduced_mean}
+        return {"name": self.name, **means, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Agreement:
         greatest: the greatest difference between two scores; None where none are at hand.
     """
 
-    metrics: tuple[Metric, ...]
+    metrics: tuple[MetricAgreement, ...]
     trials: int
     trials_agreeing: int
     scores: int
@@ -63,13 +70,13 @@ class Agreement:
         """Whether every metric does, of the whole as of each fold and trial."""
         return self.trials == self.trials_agreeing and all(one.verdict != DIFFERS for one in self.metrics)
 
-    def json(self) -> dict[str, Any]:
-        """The comparison as plain data."""
-        return {"agrees": self.agrees, **asdict(self)}
+    def as_json(self) -> dict[str, Any]:
+        """Return the comparison as `reproduction.json` has it."""
+        return {"agrees": self.agrees, **asdict(self), "metrics": [metric.as_json() for metric in self.metrics]}
 
 
-def compare(recorded: Path, reproduced: Path, tolerance: float) -> Agreement:
-    """Compares what two runs left.
+def compare_runs(recorded: Path, reproduced: Path, tolerance: float) -> Agreement:
+    """Compare the results of two runs.
 
     Args:
         recorded: a folder with `results.json`, and `predictions/` where they are at hand.
@@ -78,7 +85,7 @@ def compare(recorded: Path, reproduced: Path, tolerance: float) -> Agreement:
     """
     old, new = (read_json(folder / "results.json") for folder in (recorded, reproduced))
     metrics = [
-        Metric(name, means.get("recorded"), means.get("reproduced"), verdict(means, tolerance))
+        MetricAgreement(name, means.get("recorded"), means.get("reproduced"), verdict(means, tolerance))
         for name, means in _means(old, new).items()
     ]
     trials = {(str(entry["fold"]), entry["trial"]): entry for entry in old["trials"]}
@@ -118,7 +125,7 @@ def _means(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str
 
 
 def verdict(means: Mapping[str, float | None], tolerance: float) -> str:
-    """What two means of a metric are to each other; a metric that one of them lacks differs."""
+    """Return how two means of a metric agree; a metric that one of them lacks differs."""
     if len(means) < 2:
         return DIFFERS
     one, two = (math.nan if value is None else value for value in means.values())
@@ -147,8 +154,8 @@ def _gaps(old: Path, new: Path) -> np.ndarray | None:
     return np.nan_to_num(gap, nan=np.inf).ravel()
 
 
-def circumstances(recorded: Path, reproduced: Path, overrides: Sequence[str]) -> list[str]:
-    """In what two runs differ beside their figures, a line each."""
+def environment_differences(recorded: Path, reproduced: Path, overrides: Sequence[str]) -> list[str]:
+    """Return in what two runs differ beside their figures, a line each."""
     old, new = (read_json(folder / "record.json") for folder in (recorded, reproduced))
     lines = _changed("commit", old.get("commit"), new.get("commit"))
     if "versions" in old:
@@ -191,32 +198,32 @@ def _changed(what: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{what}: {words[0]} then, {words[1]} now"]
 
 
-def text(found: Agreement, differences: Sequence[str]) -> str:
-    """Both runs side by side, for the console."""
+def report_text(agreement: Agreement, differences: Sequence[str]) -> str:
+    """Return both runs side by side, for the console."""
     rows = [["metric", "recorded", "reproduced", "difference", "agrees"]]
     rows += [
-        [one.name, _figure(one.recorded), _figure(one.reproduced), _gap(one.difference), one.verdict]
-        for one in found.metrics
+        [one.name, _figure(one.recorded_mean), _figure(one.reproduced_mean), _gap(one.difference), one.verdict]
+        for one in agreement.metrics
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in (1, 2, 3)), row[4]]).rstrip()
         for row in rows
     ]
-    lines += ["", f"{found.trials_agreeing} of {found.trials} folds and trials agree in every metric."]
-    if found.greatest is not None:
-        share = f"{found.scores_agreeing} of {found.scores} test scores agree"
-        lines.append(f"{share}; the greatest difference is {found.greatest:.3g}.")
+    lines += ["", f"{agreement.trials_agreeing} of {agreement.trials} folds and trials agree in every metric."]
+    if agreement.greatest is not None:
+        share = f"{agreement.scores_agreeing} of {agreement.scores} test scores agree"
+        lines.append(f"{share}; the greatest difference is {agreement.greatest:.3g}.")
     else:
         lines.append("The recorded test scores are not at hand.")
-    wrong = [one.name for one in found.metrics if one.verdict == DIFFERS]
-    if found.agrees:
-        lines.append(f"All {len(found.metrics)} metrics agree.")
+    wrong = [one.name for one in agreement.metrics if one.verdict == DIFFERS]
+    if agreement.agrees:
+        lines.append(f"All {len(agreement.metrics)} metrics agree.")
     else:
         lines.append(f"Not reproduced: {', '.join(wrong)} differ." if wrong else "Not reproduced.")
     if differences:
         lines += ["What differs beside the figures:", *(f"  {line}" for line in differences)]
-    elif not found.agrees:
+    elif not agreement.agrees:
         lines.append(
             "Nothing that is recorded of the runs differs: operations that are not deterministic are left as the cause."
         )

@@ -19,11 +19,11 @@ from augrun.corpora.checks import BadClips
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 
-#: The roles whose clips a classifier sees.
+#: The roles whose clips a classifier is given.
 CLASSIFIED = ("dataset", "target")
 
 
-class Recordings:
+class RoleCorpora:
     """The recorded corpora of a condition, read once each.
 
     Args:
@@ -42,7 +42,7 @@ class Recordings:
         return ["dataset", *(role for role in ROLES if self.config.get(role))]
 
     def corpus(self, role: str = "dataset") -> Corpus:
-        """The clips of the corpus in a role.
+        """Return the clips of the corpus in a role.
 
         Raises:
             AugrunError: it cannot be read, or clips that a classifier is to see cannot be used and are not skipped.
@@ -51,17 +51,17 @@ class Recordings:
             reader = build(self.config[role])
             index = Index(self.store.root / "index", workers=self.hardware.workers, progress=self.hardware.progress)
             corpus = reader.read(self.root(role), index)
-            seen = role in CLASSIFIED or (role == "source" and self._turned_into_features)
-            self._read[role] = self._long_enough(corpus, role) if seen else corpus
+            has_features = role in CLASSIFIED or (role == "source" and self._source_has_features)
+            self._read[role] = self._without_short_clips(corpus, role) if has_features else corpus
         return self._read[role]
 
     @property
-    def _turned_into_features(self) -> bool:
+    def _source_has_features(self) -> bool:
         """Whether the generator wants the features of its source corpus, not the sounds."""
         return describe(self.config["generator"]["_target_"]).constants.get("domain") not in (None, "waveform")
 
-    def _long_enough(self, corpus: Corpus, role: str) -> Corpus:
-        """The corpus without clips shorter than one window of the representation, of which nothing could be seen."""
+    def _without_short_clips(self, corpus: Corpus, role: str) -> Corpus:
+        """Return the corpus without clips shorter than one window of the representation, which has no frame."""
         section = self.config["representation"]
         shortest = describe(section["_target_"]).constants.get("shortest_s")
         if shortest is None and {"window", "sample_rate"} <= section.keys():
@@ -82,11 +82,11 @@ class Recordings:
         return replace(corpus.select(~short), data=data, notes=(*corpus.notes, *notes))
 
     def root(self, role: str = "dataset") -> Path:
-        """The real corpus's folder, or that of its stand-in, rendered when nobody has done so."""
+        """Return the real corpus's folder, or that of its stand-in, rendered when nobody has done so."""
         root = real_root(self.config, role)
         if root is not None:
             return root
-        stage = self.standin(role)
+        stage = self.standin_stage(role)
 
         def render(folder: Path) -> None:
             from augrun.corpora import standin
@@ -96,8 +96,8 @@ class Recordings:
         name = stage.content["settings"]["dataset"]
         return stage.get(render, f"stand-in for {name}: rendering a miniature corpus") / "corpus"
 
-    def standin(self, role: str = "dataset") -> Stage:
-        """The stage that holds the stand-in of a role."""
+    def standin_stage(self, role: str = "dataset") -> Stage:
+        """Return the stage that holds the stand-in of a role."""
         # Not seeded by `seed`: another seed is another experiment on the same corpus.
         section = self.config[role]
         settings = {"dataset": section["standin"], "seed": 0, **(section.get("standin_options") or {})}
@@ -105,14 +105,14 @@ class Recordings:
         return self.store.stage("standin", settings=settings, inputs={}, code=code)
 
 
-def _within(base: Path, section: Mapping[str, Any]) -> Path:
-    """A corpus's folder under the data root: the one that is named, else one of its usual names that is there."""
+def _usual_folder(base: Path, section: Mapping[str, Any]) -> Path:
+    """Return a corpus's folder under the data root: the one that is named, else one of its usual names."""
     usual = [str(section.get("folder") or section["name"]), *describe(section["_target_"]).constants.get("folders", ())]
     return next((base / folder for folder in usual if (base / folder).is_dir()), base / usual[0])
 
 
 def real_root(config: Mapping[str, Any], role: str = "dataset") -> Path | None:
-    """The folder of the real corpus in a role; None where the stand-in serves.
+    """Return the folder of the real corpus in a role; None where the stand-in serves.
 
     Raises:
         RequestError: a named folder is not there, or nothing is named and there is no stand-in.
@@ -126,7 +126,7 @@ def real_root(config: Mapping[str, Any], role: str = "dataset") -> Path | None:
         return root.resolve()
     if config["data"]["root"]:
         base = Path(config["data"]["root"]).expanduser()
-        root = _within(base, section)
+        root = _usual_folder(base, section)
         if not root.is_dir():
             chosen = f"dataset={name}" if role == "dataset" else f"dataset@{role}={name}"
             raise RequestError(f"no folder {root} for {chosen} under the data root {base}; give {role}.root=DIR")

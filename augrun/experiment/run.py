@@ -1,8 +1,9 @@
-"""The story: one condition, told in the data's direction.
+"""The story of one condition, in the data's direction.
 
-    corpus → folds → generator.fit → generator.generate → policy.compose → classifier.fit → evaluate → record → report
+    corpus → folds → fit_generator → generate_samples → compose_training_set → fit_classifier → predict → record
 
-Read `run` first. What each step does, and how it finds what is done already, is in `augrun.experiment.condition`.
+Read `run` first. Each step is a stage of `augrun.experiment.plan`, computed once and found ever after; the modules of
+this folder say how.
 """
 
 from __future__ import annotations
@@ -10,31 +11,40 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augrun.core.config import schema
-from augrun.core.config.component import build
 from augrun.core.config.compose import resolve
-from augrun.core.data_kinds import DATA_KINDS
 from augrun.core.errors import RequestError
-from augrun.core.files import write_text
-from augrun.core.runtime import gpu_slots, resource_usage
+from augrun.core.runtime import gpu_slots
 from augrun.core.store.stages import open_store
-from augrun.experiment import parts, profiling, sample_evaluation, scheduling
-from augrun.experiment.baseline import baseline_of
-from augrun.experiment.checks import check
-from augrun.experiment.condition import Condition
+from augrun.experiment import parts
+from augrun.experiment.announcement import announce
+from augrun.experiment.checks import check_config
+from augrun.experiment.classification import (
+    compose_training_set,
+    fit_classifier,
+    fit_classifiers_jointly,
+    predict,
+)
+from augrun.experiment.comparison import compare_conditions
+from augrun.experiment.component_checks import check_components
+from augrun.experiment.condition import Condition, open_condition, protected_from_gc
+from augrun.experiment.generation import fit_generator, fit_generators_jointly, generate_samples
+from augrun.experiment.profiling import profile_condition
+from augrun.experiment.record import record
+from augrun.experiment.reduction import fit_reducer, fit_reducers_jointly
+from augrun.experiment.sample_evaluation import measure_sample_quality, score_samples_with_baseline
+from augrun.experiment.scheduling import ConditionStep, all_locked_by_others, bind, run_pending_steps
 from augrun.tracking.recorder import open_recorder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from augrun.reports.definition import Definition
-    from augrun.reports.evidence import Settings
+    from augrun.experiment.classification import Compose
+    from augrun.experiment.fold_trial import FoldTrial
     from augrun.tracking.null_recorder import Off
     from augrun.tracking.recorder import Recorder
 
@@ -44,52 +54,94 @@ log = logging.getLogger(__name__)
 def run(
     config: Mapping[str, Any], command: str | None = None, swept: bool = False, recorder: Recorder | Off | None = None
 ) -> Path:
-    """Runs one condition, after the baseline that it is compared with.
+    """Run one condition, after the baseline that it is compared with.
 
     Args:
-        config: a checked configuration (`resolve`, `check`).
-        command: what asked for it, kept beside the results.
+        config: a checked configuration (`resolve`, `check_config`); with `sweep.part`, only that part of it is done.
+        command: the command line, kept beside the results.
         swept: whether it is a row of a sweep, which has a page of its own at the end.
         recorder: where it is recorded; None opens the one that the configuration names.
 
     Returns:
-        The folder with `results.json`, `config.yaml`, predictions, tables, figures and sounds.
+        The folder with `results.json`, `config.yaml`, predictions, tables, figures and sounds; of a part, the store.
     """
-    condition = Condition(config, open_store(config))
-    recorder = recorder or open_recorder(config)
-    announce(condition)
-    if not condition.stage.done:
-        condition.check_components()  # before the baseline: what cannot work is refused before hours of work
-        gpu_slots.need(condition.hardware)
+    condition = open_condition(config, open_store(config))
+    steps: list[ConditionStep] = [  # of each fold and trial: a stage, and what does it
+        ("generator", fit_generator),
+        ("samples", generate_samples),
+        ("reducer", fit_reducer),
+        ("classifier", with_training_set(compose_training_set, fit_classifier)),
+        ("predictions", predict),
+    ]
+    evaluation = [("label_validity", score_samples_with_baseline), ("quality", measure_sample_quality)]
+    if config.get("sweep", {}).get("part") is not None:
+        return run_part(condition, steps, evaluation)
+
+    plan, recorder, reference = condition.plan, recorder or open_recorder(config), None
+    announce(plan)
+    if not plan.stage.done:
+        check_components(plan)  # before the baseline: what cannot work is refused before hours of work
+        gpu_slots.need(plan.hardware)
     if condition.baseline is not None:
-        ahead(condition, condition.baseline)
-    reference = run_baseline(condition.baseline) if condition.baseline else None
-
-    profiled = profiling.of(bool(config.get("profile")), condition.title, condition.stage.done)
-    with (
-        recorder.running(condition.stage.fingerprint, condition.title, condition.names, config) as parent,
-        profiled as leave_profile,
-    ):
-        with condition.kept():
-            if not condition.stage.done:
-                work(condition, [*steps(condition), *asked(condition)])
+        work_while_baseline_is_locked(condition, steps)
+        reference = run_baseline(condition.baseline)
+    profiled = profile_condition(bool(config.get("profile")), plan.title, plan.stage.done)
+    with recorder.running(plan.stage.fingerprint, plan.title, plan.names, config) as parent, profiled as write_profile:
+        with protected_from_gc(plan):
+            if not plan.stage.done:
+                run_steps(condition, [*steps, *evaluation])
             folder = record(condition, command)
-        leave_profile(folder)
+        write_profile(folder)
         parent.log_condition(folder)
-
     if reference is not None:
-        row = condition.names["generator" if condition.generates else "policy"]
-        compare(config, [("baseline", reference), (row, folder)], of=folder, page=not swept, recorder=recorder)
+        rows = [("baseline", reference), (plan.names["generator" if plan.generates else "policy"], folder)]
+        compare_conditions(config, rows, of=folder, page=not swept, recorder=recorder)
     elif recorder.problem:
         log.warning(recorder.closing_line())
     return folder
 
 
+def with_training_set(
+    compose: Compose, fit: Callable[[Condition, FoldTrial, Compose], Path]
+) -> Callable[[Condition, FoldTrial], Path]:
+    """Return the step that fits on what `compose` makes: under the stage's lock, and only where it is not done."""
+    return lambda condition, fold_trial: fit(condition, fold_trial, compose)
+
+
+def run_steps(condition: Condition, steps: Sequence[ConditionStep]) -> None:
+    """Run steps of every fold and trial: what can be fitted as one first, then what no other job has locked."""
+    fit_generators_jointly(condition)
+    fit_reducers_jointly(condition)
+    fit_classifiers_jointly(condition, compose_training_set)
+    run_pending_steps(condition.plan.fold_trials, bind(condition, steps))
+
+
+def work_while_baseline_is_locked(condition: Condition, steps: Sequence[ConditionStep]) -> None:
+    """Do what does not need the baseline, while other jobs have locked all that is pending of the baseline."""
+    assert condition.baseline is not None
+    baseline = condition.baseline.plan
+
+    def is_locked() -> bool:
+        return not baseline.stage.done and all_locked_by_others(baseline.fold_trials, [name for name, _ in steps])
+
+    if is_locked():
+        fit_generators_jointly(condition)
+    if is_locked():
+        fit_reducers_jointly(condition)
+    if is_locked():
+        fit_classifiers_jointly(condition, compose_training_set)
+    run_pending_steps(condition.plan.fold_trials, bind(condition, steps), while_=is_locked)
+
+
 def run_baseline(baseline: Condition) -> Path:
-    """Runs a baseline, once for all rows of a sweep that are compared with it: where this process has recorded it."""
-    config = baseline.config
-    key = (str(baseline.store.root), json.dumps([config["output"], config["tracking"]]), baseline.stage.fingerprint)
-    if key in _baselines and baseline.stage.done:
+    """Run a baseline, once for all rows of a sweep that are compared with it.
+
+    Returns:
+        The folder of its results, at once where this process has recorded it before.
+    """
+    plan, config = baseline.plan, baseline.plan.config
+    key = (str(plan.store.root), json.dumps([config["output"], config["tracking"]]), plan.stage.fingerprint)
+    if key in _baselines and plan.stage.done:
         return _baselines[key]
     recorder = open_recorder(config)
     folder = run(config, recorder=recorder)
@@ -102,169 +154,25 @@ def run_baseline(baseline: Condition) -> Path:
 _baselines: dict[tuple[str, str, str], Path] = {}
 
 
-def steps(condition: Condition) -> list[scheduling.Step]:
-    """What is done of each fold and trial, in this order; each is a stage, found where it is done already."""
-    return [
-        ("generator", condition.fitted),  # on the fold's train part
-        ("samples", condition.generated),  # what it makes
-        ("reducer", condition.fitted_reducer),  # what makes vectors shorter, where something does
-        ("classifier", condition.classified),  # on what the policy composes of recordings and samples
-        ("predictions", condition.scored),  # its scores on the fold's test part
-    ]
-
-
-def asked(condition: Condition) -> list[scheduling.Step]:
-    """What is asked of the samples beside, of the classifier of the baseline's same fold and trial."""
-    return [
-        ("judged", partial(sample_evaluation.judged, condition)),  # what it takes the samples for
-        ("quality", partial(sample_evaluation.measured, condition)),  # how near they are to recordings in its embedding
-    ]
-
-
-def ahead(condition: Condition, baseline: Condition) -> None:
-    """While other jobs are at all that is left of the baseline: what does not need it."""
-
-    def others_are_at_it() -> bool:
-        kinds = [kind for kind, _ in steps(baseline)]
-        return not baseline.stage.done and scheduling.busy(baseline.cells, kinds)
-
-    for together in (condition.fitted_together, condition.reducers_together, condition.classified_together):
-        if others_are_at_it():
-            together()
-    scheduling.take(condition.cells, steps(condition), while_=others_are_at_it)
-
-
-def work(condition: Condition, todo: Sequence[scheduling.Step]) -> None:
-    """Does these steps of every fold and trial: what can be trained as one first, then what no other job is at."""
-    condition.fitted_together()
-    condition.reducers_together()
-    condition.classified_together()
-    scheduling.take(condition.cells, todo)
-
-
-def run_part(config: Mapping[str, Any]) -> Path:
-    """Does the stages of some of a condition's folds and trials (`sweep.part`), and of the same of its baseline.
+def run_part(condition: Condition, steps: Sequence[ConditionStep], evaluation: Sequence[ConditionStep]) -> Path:
+    """Run the steps of some of a condition's folds and trials (`sweep.part`), and of the same of its baseline.
 
     Returns:
         The store. Results are recorded by whoever runs the whole condition, and finds all of this done.
     """
-    condition = Condition(config, open_store(config))
-    condition.cells = parts.picked(condition, config["sweep"]["part"])
-    log.info("%s: %s", condition.title, ", ".join(cell.title for cell in condition.cells))
-    condition.check_components()
-    gpu_slots.need(condition.hardware)
+    plan = condition.plan
+    plan.fold_trials = parts.select_fold_trials(plan, plan.config["sweep"]["part"])
+    log.info("%s: %s", plan.title, ", ".join(fold_trial.title for fold_trial in plan.fold_trials))
+    check_components(plan)
+    gpu_slots.need(plan.hardware)
     if condition.baseline is not None:
-        baseline = condition.baseline
-        baseline.cells = [baseline.cell(cell.fold, cell.trial) for cell in condition.cells]
-        ahead(condition, baseline)
-        work(baseline, steps(baseline))
-    with condition.kept():
-        work(condition, [*steps(condition), *asked(condition)])
-    return condition.store.root
-
-
-def record(condition: Condition, command: str | None = None) -> Path:
-    """Metrics, summary, pictures and sounds of a condition whose every cell is scored.
-
-    Args:
-        condition: the condition.
-        command: what made it.
-    """
-
-    def write(folder: Path) -> dict[str, Any]:
-        from augrun.core.runtime.provenance import commit
-        from augrun.experiment import environment, results_folder
-        from augrun.experiment.figure_data import spectra, vectors
-
-        baseline = Condition(baseline_of(condition.config), condition.store)
-        about = {"title": condition.title, "commit": commit(), "baseline": baseline.stage.fingerprint}
-        about |= {"command": command} if command else {}
-        summary = results_folder.write_results(
-            folder,
-            about | environment.of(condition.recordings, condition.hardware),
-            condition.names,
-            condition.stage.fingerprint,
-            condition.config,
-            [condition.left(cell) for cell in condition.cells],
-            condition.corpus,
-            spectra(condition, condition.cells[0], folder / ".shown"),
-            vectors(condition, condition.cells[0]),
-        )
-        write_text(folder / resource_usage.FILE, json.dumps(resource_usage.account(condition.costs()), indent=1))
-        return summary
-
-    return condition.stage.get(write, f"{condition.title}: results", uses=condition.used)
-
-
-def compare(
-    config: Mapping[str, Any],
-    rows: Sequence[tuple[str, Path]],
-    of: Path | None = None,
-    table: Definition | None = None,
-    page: bool = True,
-    recorder: Recorder | Off | None = None,
-) -> Path:
-    """Sets conditions side by side: on the console, in the store, and in MLflow.
-
-    Args:
-        config: the configuration of any of them, for where to write.
-        rows: a name and a condition's folder each; the first row without a generator is the reference.
-        of: the condition whose run gets the comparison; None makes a run of its own, as a sweep does.
-        table: the published table that the rows are of.
-        page: whether to write a page that shows all of it; a row of a sweep leaves it to the sweep, and is not shown
-            again when the sweep is repeated.
-        recorder: of the run, which remembers what it could not send.
-    """
-    from augrun.reports import comparison
-
-    store = open_store(config)
-    inputs = {f"{number}/{name}": folder.name for number, (name, folder) in enumerate(rows)}
-    name = table.name if table else config["sweep"]["name"] if of is None else "comparison"
-    judged = settings_of(config)
-    settings = {"name": name, "table": asdict(table) if table else None, "page": page}
-    settings |= {key: getattr(judged, key) for key in ("confidence", "resamples")}
-    stage = store.stage("comparison", settings=settings, inputs=inputs, code="augrun.reports.comparison")
-
-    def write(folder: Path) -> None:
-        comparison.write(folder, name, rows, table, judged, page=page)
-
-    shown = page or not stage.done
-    folder = stage.get(write, "comparing")
-    recorder = recorder or open_recorder(config)
-    if of is not None:
-        recorder.add_comparison(of, folder)
-    else:
-        recorder.comparison(name, stage.fingerprint, folder)
-    if shown:
-        print((folder / comparison.CONSOLE).read_text(encoding="utf-8"))
-        print(recorder.closing_line())
-    elif recorder.problem:
-        log.warning(recorder.closing_line())
-    return folder
-
-
-def settings_of(config: Mapping[str, Any]) -> Settings:
-    """How differences from a reference are judged."""
-    from augrun.reports.evidence import Settings
-
-    workers = build(config["trainer"]).workers
-    return Settings(config["confidence"], config["significance"]["resamples"], max(1, workers))
-
-
-def announce(condition: Condition) -> None:
-    """Says what runs on which data, so that nobody takes a stand-in for the real corpus."""
-    log.info("%s, scale %s", condition.title, condition.names["scale"])
-    for role in condition.recordings.roles:
-        corpus = condition.recordings.corpus(role)
-        what = "data" if role == "dataset" else role
-        hours = corpus.seconds / 3600
-        log.info(
-            "  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, DATA_KINDS[corpus.data].console
-        )
-        for note in corpus.notes:
-            log.warning("  %s", note)
-    if "reserve" in condition.names:
-        log.info("  kept out of training: a share of %s of each train part", condition.names["reserve"])
+        baseline = condition.baseline.plan
+        baseline.fold_trials = [baseline.fold_trial(one.fold, one.trial) for one in plan.fold_trials]
+        work_while_baseline_is_locked(condition, steps)
+        run_steps(condition.baseline, steps)
+    with protected_from_gc(plan):
+        run_steps(condition, [*steps, *evaluation])
+    return plan.store.root
 
 
 def run_config(config: DictConfig) -> Path:
@@ -274,11 +182,11 @@ def run_config(config: DictConfig) -> Path:
 
     plain, told = resolve(config), HydraConfig.get()
     swept = told.mode == RunMode.MULTIRUN
-    check(plain, swept=swept)
+    check_config(plain, swept=swept)
     if plain["sweep"].get("spread") and not swept:
         raise RequestError(f"sweep.spread={plain['sweep']['spread']} makes jobs of one: augrun -m")
     if plain["sweep"].get("part") is not None:
-        return run_part(plain)
+        return run(plain)
     tabled = plain.pop(schema.TABLE, None) is not None
     folders = [source.path for source in told.runtime.config_sources if source.provider == "command-line"]
     words = [word for folder in folders for word in ("--config-dir", folder)]

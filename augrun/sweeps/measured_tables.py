@@ -20,7 +20,7 @@ from augrun.core.errors import AugrunError, RequestError
 from augrun.core.store import stages
 from augrun.corpora.corpus import Corpus
 from augrun.experiment import checks, samples_only
-from augrun.experiment.role_corpora import Recordings
+from augrun.experiment.role_corpora import RoleCorpora
 from augrun.reports import durations
 from augrun.reports.definition import SWEPT, Definition, RowDefinition
 from augrun.reports.tables import FORMATS
@@ -205,8 +205,8 @@ def _samples(
         config = compose([f"experiment={definition.name}", *row.overrides, *overrides], config_dir)
         config.pop(schema.TABLE, None)
         try:
-            checks.check(config)
-            made.append((row.name, *samples_only.produce(config)))
+            checks.check_config(config)
+            made.append((row.name, *samples_only.generate_only(config)))
         except AugrunError as error:
             problems.append(f"{row.name}: {error}")
     if not made:
@@ -235,7 +235,7 @@ def _features(
     for row in rows:
         config = compose([f"experiment={definition.name}", *row.overrides, *overrides], config_dir)
         config.pop(schema.TABLE, None)
-        checks.check(config)
+        checks.check_config(config)
         names, functionals, near = samples_only.compare_vectors(config)
         found.append((row.name, names, near, row.published))
         groups |= {"target": near[0].target} | ({"source": near[0].source} if near[0].source else {})
@@ -257,8 +257,8 @@ def _measured(row: RowDefinition, name: str, overrides: Sequence[str], config_di
 
 def read(config: dict[str, Any]) -> tuple[Corpus, bool]:
     """The dataset, and whether its metadata told all; the audio is looked at only where they do not tell durations."""
-    recordings = Recordings(config, stages.open_store(config), build(config["trainer"]))
-    corpus: Corpus = build(config["dataset"]).read(recordings.root(), None)
+    corpora = RoleCorpora(config, stages.open_store(config), build(config["trainer"]))
+    corpus: Corpus = build(config["dataset"]).read(corpora.root(), None)
     if corpus.clips["duration_s"].notna().all():
         return corpus, True
-    return recordings.corpus(), False
+    return corpora.corpus(), False

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from augrun.core.errors import AugrunError
 from augrun.core.store import stages
-from augrun.experiment.parts import Part, parts
+from augrun.experiment.parts import Part, pending_parts
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
@@ -60,10 +60,10 @@ def _by_number(launcher: Launcher, rows: Sequence[Sequence[str]], numbers: Seque
 
 
 def _parts_of(config: Mapping[str, Any]) -> list[Part]:
-    from augrun.experiment.condition import Condition
+    from augrun.experiment.plan import ConditionPlan
 
     spread = config["sweep"].get("spread")
-    return parts(Condition(config, stages.open_store(config)), spread) if spread else []
+    return pending_parts(ConditionPlan(config, stages.open_store(config)), spread) if spread else []
 
 
 def _word(part: Part) -> str:

@@ -17,9 +17,10 @@ from augrun.core.config import schema
 from augrun.core.config.compose import compose
 from augrun.core.errors import AugrunError, RequestError
 from augrun.core.store import stages
-from augrun.experiment import checks, run
-from augrun.experiment.condition import Condition
-from augrun.experiment.role_corpora import Recordings, real_root
+from augrun.experiment import checks
+from augrun.experiment.comparison import significance_settings
+from augrun.experiment.plan import ConditionPlan
+from augrun.experiment.role_corpora import RoleCorpora, real_root
 from augrun.sweeps import history
 from augrun.sweeps.history import Started, SweptRow
 from augrun.sweeps.rows import _product
@@ -192,24 +193,24 @@ def _source(request: Request) -> Source | None:
 
 def _found(request: Request, configs: Sequence[dict[str, Any]], source: Source | None) -> Iterator[Found]:
     """What there is of each row."""
-    read: dict[str, Recordings] = {}
+    read: dict[str, RoleCorpora] = {}
     for row, config in zip(request.rows, configs, strict=True):
         try:
-            checks.check(config, swept=True)
+            checks.check_config(config, swept=True)
             plain = {key: value for key, value in config.items() if key != schema.TABLE}
-            condition = Condition(plain, stages.open_store(config))
+            condition = ConditionPlan(plain, stages.open_store(config))
             _share(condition, read)
-            one = _look(condition, Found(row, run.settings_of(config)), asked=source is not None)
+            one = _look(condition, Found(row, significance_settings(config)), asked=source is not None)
         except RequestError as error:
-            one = Found(row, run.settings_of(config), how_far=f"it cannot work here: {_line(error)}", wrong=error)
+            one = Found(row, significance_settings(config), how_far=f"it cannot work here: {_line(error)}", wrong=error)
         except AugrunError as error:
-            one = Found(row, run.settings_of(config), how_far=_line(error))
+            one = Found(row, significance_settings(config), how_far=_line(error))
         if source is not None and one.folder is None and one.fingerprint:
             one = replace(one, folder=source.condition(one.fingerprint))
         yield one
 
 
-def _share(condition: Condition, read: dict[str, Recordings]) -> None:
+def _share(condition: ConditionPlan, read: dict[str, RoleCorpora]) -> None:
     """Lets rows on the same corpora read them once."""
     for one in (condition, condition.baseline):
         if one is not None:
@@ -217,15 +218,15 @@ def _share(condition: Condition, read: dict[str, Recordings]) -> None:
             told = [config.get(role) for role in ("dataset", *schema.ROLES)]
             domain = one.domain if config.get("source") else None
             key = repr([*told, config["data"], config["representation"], domain])
-            one.recordings = read.setdefault(key, one.recordings)
+            one.corpora = read.setdefault(key, one.corpora)
 
 
-def _look(condition: Condition, found: Found, asked: bool) -> Found:
+def _look(condition: ConditionPlan, found: Found, asked: bool) -> Found:
     """What the store has of a condition; `asked` says that MLflow is to be asked too, by its fingerprint."""
-    store, roles = condition.store, condition.recordings.roles
+    store, roles = condition.store, condition.corpora.roles
     rendered = [role for role in roles if real_root(condition.config, role) is None]
     begun = asked or any((store.root / kind).is_dir() for kind in WORK)
-    if not begun or not all(condition.recordings.standin(role).done for role in rendered):
+    if not begun or not all(condition.corpora.standin_stage(role).done for role in rendered):
         return replace(found, how_far=NOT_BEGUN)
     stage = condition.stage
     if stage.done:
@@ -233,15 +234,15 @@ def _look(condition: Condition, found: Found, asked: bool) -> Found:
     return replace(found, how_far=how_far(condition), fingerprint=stage.fingerprint)
 
 
-def how_far(condition: Condition) -> str:
+def how_far(condition: ConditionPlan) -> str:
     """What of an unfinished condition is done."""
-    cells = condition.cells
-    scored = sum(cell.predictions.done for cell in cells)
-    done = {cell.generator.fingerprint: cell.generator.done for cell in cells if cell.generator}
+    fold_trials = condition.fold_trials
+    scored = sum(one.predictions.done for one in fold_trials)
+    done = {one.generator.fingerprint: one.generator.done for one in fold_trials if one.generator}
     if not scored and not any(done.values()):
         return NOT_BEGUN
     trained = f", {sum(done.values())} of {len(done)} generators trained" if done else ""
-    return f"{scored} of {len(cells)} folds and trials are scored{trained}"
+    return f"{scored} of {len(fold_trials)} folds and trials are scored{trained}"
 
 
 def _render(request: Request, combination: str, found: Sequence[Found]) -> None:

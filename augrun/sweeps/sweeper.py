@@ -159,7 +159,7 @@ class CheckedSweeper(Sweeper):
         bad: list[tuple[Row, str]] = []
         for row in rows:
             try:
-                checks.check(self._compose(row.overrides), swept=True)
+                checks.check_config(self._compose(row.overrides), swept=True)
                 good.append(row)
             except RequestError as error:
                 bad.append((row, str(error)))
@@ -205,7 +205,7 @@ def _ended(row: Row, result: JobReturn) -> Row:
 
 
 def _compare(rows: list[Row], compose: Callable[[Sequence[str]], dict[str, Any]], table: Definition | None) -> None:
-    from augrun.experiment import run
+    from augrun.experiment.comparison import compare_conditions
 
     if table is not None:
         for combination in dict.fromkeys(row.table[1] for row in rows):  # a table each
@@ -213,13 +213,13 @@ def _compare(rows: list[Row], compose: Callable[[Sequence[str]], dict[str, Any]]
             done = [(row.table[0], row.folder) for row in of_it if row.folder is not None]
             if done:
                 named = replace(table, name=f"{table.name} ({combination})") if combination else table
-                run.compare(compose(of_it[0].overrides), done, table=named)
+                compare_conditions(compose(of_it[0].overrides), done, table=named)
         return
 
     names = names_of(rows, None)
     done = [(name, row.folder) for name, row in zip(names, rows, strict=True) if row.folder is not None]
     if done:
-        run.compare(compose(rows[0].overrides), done)
+        compare_conditions(compose(rows[0].overrides), done)
 
 
 def finish() -> int:

@@ -11,7 +11,9 @@ import pytest
 from augrun.core.config.component import describe
 from augrun.core.errors import AugrunError, RequestError
 from augrun.experiment import run
+from augrun.experiment.classification import compose_training_set
 from augrun.experiment.condition import Condition
+from augrun.experiment.generation import fit_generator, generate_samples
 from tests.experiment.test_leakage import condition, write
 from tests.here import here
 
@@ -38,23 +40,23 @@ def made(tmp_path: Path, *overrides: str) -> Condition:
 
 def test_segments_are_learned_from_balanced_and_joined(tmp_path: Path) -> None:
     whole = made(tmp_path)
-    (cell,) = whole.cells
-    recorded, rows = whole.recorded(cell.fold.train)
+    (cell,) = whole.plan.fold_trials
+    recorded, rows = whole.inputs.recording_inputs(cell.fold.train)
     labels = cell.fold.train.first_labels()[rows]
     counts = np.bincount(labels)
     assert counts[1] < 0.5 * counts[0]  # sad was made rare
     assert set(recorded.features.frames) == {32}
-    fitted = whole.fitted(cell)
+    fitted = fit_generator(whole, cell)
     assert fitted is not None
     seen = json.loads((fitted / "seen.json").read_text())
     assert seen["train"] == len(recorded) and seen["names"] == ["angry", "sad"]
     assert seen["shape"] == [32, 80]
-    samples = whole.generated(cell)
+    samples = generate_samples(whole, cell)
     assert samples is not None
     assert np.bincount(samples.first_labels(), minlength=2).tolist() == [0, counts[0] - counts[1]]
     assert set(samples.clips["duration_s"]) == {0.5}
     assert set(samples.clips["path"]) == {""} and set(samples.clips["primed_by"]) == {""}
-    trained = whole.training_set(cell)
+    trained = compose_training_set(whole, cell)
     assert np.bincount(trained.targets.argmax(1)).tolist() == [counts[0], counts[0]]
     means = np.load(fitted / "means.npy")
     joined = trained.features[len(recorded)]
@@ -66,12 +68,12 @@ def test_a_training_set_without_a_class_is_refused(tmp_path: Path) -> None:
     """Balancing makes no samples of the largest class, which samples alone would then leave out."""
     whole = made(tmp_path, "policy.composition=synthetic")
     with pytest.raises(AugrunError, match="the training set has no example of angry, as policy=balance_to_majority"):
-        whole.training_set(whole.cells[0])
+        compose_training_set(whole, whole.plan.fold_trials[0])
 
 
 def test_its_results_say_what_it_made_and_show_it(tmp_path: Path) -> None:
     whole = made(tmp_path)
-    folder = run.run(whole.config)
+    folder = run.run(whole.plan.config)
     results = json.loads((folder / "results.json").read_text())
     assert results["condition"]["protocol"] == "imbalance_sad"
     generated = results["generated"]
@@ -81,7 +83,7 @@ def test_its_results_say_what_it_made_and_show_it(tmp_path: Path) -> None:
     assert results["label_validity"]["validity"]["mean"] is not None
     quality = json.loads((folder / "quality.json").read_text())
     sad, angry = quality["per_class"]["sad"], quality["per_class"]["angry"]
-    train = whole.cells[0].fold.train  # of clips, whatever the number of their segments
+    train = whole.plan.fold_trials[0].fold.train  # of clips, whatever the number of their segments
     assert [of["train_clips"] for of in (angry, sad)] == np.bincount(train.first_labels()).tolist()
     assert sad["samples"] == generated["clips_per_class"]["sad"] and sad["frechet"] > 0 and sad["nearest"] > 0
     assert angry["frechet"] is None and angry["frechet_recorded"] > 0
@@ -99,16 +101,16 @@ def test_its_results_say_what_it_made_and_show_it(tmp_path: Path) -> None:
 
 
 def test_a_classifier_without_an_embedding_leaves_quality_out(tmp_path: Path) -> None:
-    (cell,) = made(tmp_path, "classifier._target_=tests.toy_generators.Unembedded").cells
-    assert cell.judged is not None and cell.quality is None and cell.embedded is None
+    (cell,) = made(tmp_path, "classifier._target_=tests.toy_generators.Unembedded").plan.fold_trials
+    assert cell.label_validity is not None and cell.quality is None and cell.embeddings is None
     assert describe("augrun.classifiers.svm.SVM").constants["embeds"] is False
 
 
 def test_another_fit_is_another_generator(tmp_path: Path) -> None:
     one, other = made(tmp_path), made(tmp_path / "b", "segments.fit=stretch")
-    assert one.cells[0].generator is not None and other.cells[0].generator is not None
-    assert one.cells[0].generator.fingerprint != other.cells[0].generator.fingerprint
-    assert one.cells[0].classifier.fingerprint != other.cells[0].classifier.fingerprint
+    assert one.plan.fold_trials[0].generator is not None and other.plan.fold_trials[0].generator is not None
+    assert one.plan.fold_trials[0].generator.fingerprint != other.plan.fold_trials[0].generator.fingerprint
+    assert one.plan.fold_trials[0].classifier.fingerprint != other.plan.fold_trials[0].classifier.fingerprint
 
 
 def test_a_run_of_an_undersampled_corpus_ends_with_its_differences_from_the_whole(tmp_path: Path) -> None:
@@ -140,14 +142,14 @@ def test_undersampling_needs_no_generator_and_keeps_the_baseline(tmp_path: Path)
     words = [word for word in MEANS if not word.startswith(("generator", "+generator", "policy"))]
     thin = ["generator=none", "policy=undersample", "policy.ratio=0.5"]
     whole = condition(corpus, tmp_path / "out", *words, *thin, without=("generator", "policy"))
-    assert whole.names["policy"] == "undersample_0.5"
-    (cell,) = whole.cells
-    labels = whole.training_set(cell).targets.argmax(1)
-    of_all = whole.recorded(cell.fold.train)[0].targets.argmax(1)
+    assert whole.plan.names["policy"] == "undersample_0.5"
+    (cell,) = whole.plan.fold_trials
+    labels = compose_training_set(whole, cell).targets.argmax(1)
+    of_all = whole.inputs.recording_inputs(cell.fold.train)[0].targets.argmax(1)
     assert np.bincount(labels)[0] < np.bincount(of_all)[0] and np.bincount(labels)[1] == np.bincount(of_all)[1]
     assert whole.baseline is not None
-    assert whole.baseline.names["policy"] == "none"
+    assert whole.baseline.plan.names["policy"] == "none"
     assert whole.baseline.baseline is None
-    assert whole.baseline.cells[0].classifier.fingerprint != cell.classifier.fingerprint
+    assert whole.baseline.plan.fold_trials[0].classifier.fingerprint != cell.classifier.fingerprint
     with pytest.raises(RequestError, match=r"policy=undersample_0.5 plans no samples for generator=copy"):
         condition(corpus, tmp_path / "out", *words, "generator=copy", *thin[1:], without=("generator", "policy"))

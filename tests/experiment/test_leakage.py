@@ -16,7 +16,9 @@ from augrun.core.config import resolvers
 from augrun.core.errors import RequestError
 from augrun.core.store import stages
 from augrun.experiment import checks
-from augrun.experiment.condition import Condition
+from augrun.experiment.classification import predict, trained_classifier
+from augrun.experiment.condition import Condition, open_condition
+from augrun.experiment.generation import fit_generator, generate_samples
 from augrun.reports import kept_sounds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,20 +82,24 @@ def condition(root: Path, output: Path, *overrides: str, without: tuple[str, ...
     told = [*own, f"dataset.root={root}", f"output.root={output}", *overrides]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = config_compose.resolve(compose("config", overrides=told))
-    checks.check(config)
-    return Condition(config, stages.open_store(config))
+    checks.check_config(config)
+    return open_condition(config, stages.open_store(config))
 
 
 def fitted(root: Path, output: Path, *overrides: str) -> list[dict[str, str]]:
     """Digests of all that is fitted, drawn or made of each fold's train and validation parts."""
     made = condition(root, output, *overrides)
     folds = []
-    for cell in made.cells:
-        generator, samples, classifier = made.fitted(cell), made.generated(cell), made.classified(cell)
+    for cell in made.plan.fold_trials:
+        generator, samples, classifier = (
+            fit_generator(made, cell),
+            generate_samples(made, cell),
+            trained_classifier(made, cell),
+        )
         assert generator is not None
         assert samples is not None
         folder = Path(samples.clips["path"].iat[0]).parent
-        scores = made.scored(cell).load("validation")
+        scores = predict(made, cell).load("validation")
         model = torch.load(classifier / "model.pt", weights_only=True)["state"]
         folds.append(
             {
@@ -137,7 +143,7 @@ def test_a_poisoned_target_corpus_changes_nothing_but_what_is_selected_on_it(tmp
     corpus, target = write(tmp_path / "corpus", 0), write(tmp_path / "target", 7)
     across = ["protocol=cross_corpus", "dataset@target=feel", "target.name=other", f"target.root={target}"]
     first = condition(corpus, tmp_path / "a", *across)
-    (fold,) = first.folds
+    (fold,) = first.plan.folds
     clean = fitted(corpus, tmp_path / "a", *across)
     rng = np.random.default_rng(3)
     for path in fold.test.clips["path"]:
@@ -157,7 +163,7 @@ def test_the_reserve_is_nowhere_but_in_the_oracle_s_samples(tmp_path: Path) -> N
         name: condition(corpus, output, *words, f"generator={name}", share, without=("generator",))
         for name, share in (("oracle", "controls=true"), ("copy", "controls=true"), ("shuffled", "controls=true"))
     }
-    (cell,) = conditions["oracle"].cells
+    (cell,) = conditions["oracle"].plan.fold_trials
     fold = cell.fold
     assert fold.reserve is not None and len(fold.reserve) == round(0.2 * len(fold.train) / 0.8)
     kept = {column: set(fold.reserve.clips[column]) for column in ("clip_id", "utterance", "digest", "path")}
@@ -165,20 +171,20 @@ def test_the_reserve_is_nowhere_but_in_the_oracle_s_samples(tmp_path: Path) -> N
         assert not any(set(part.clips[column]) & values for column, values in kept.items())
     primes = {}
     for name, made in conditions.items():
-        samples = made.generated(made.cells[0])
+        samples = generate_samples(made, made.plan.fold_trials[0])
         assert samples is not None and len(samples)
         primes[name] = set(samples.clips["primed_by"].str.split("@").str[0])
         (tmp_path / name).mkdir()
-        heard = kept_sounds.keep(tmp_path / name, samples, made.corpus)
+        heard = kept_sounds.keep(tmp_path / name, samples, made.plan.corpus)
         assert heard and all(one.prime is not None and one.prime.is_file() for one in heard)
     assert primes["oracle"] <= kept["clip_id"]
     assert primes["copy"] | primes["shuffled"] <= set(fold.train.clips["clip_id"])
     # The part that samples are drawn from is in their name: another reserve makes other samples.
     other = condition(corpus, output, *words, "generator=oracle", "protocol.reserve=0.4", without=("generator",))
-    assert other.cells[0].samples is not None and cell.samples is not None
+    assert other.plan.fold_trials[0].samples is not None and cell.samples is not None
     assert cell.samples.content["inputs"]["reserve"] == fold.reserve.digest
-    assert other.cells[0].samples.fingerprint != cell.samples.fingerprint
-    assert conditions["oracle"].names["reserve"] == "0.2"
+    assert other.plan.fold_trials[0].samples.fingerprint != cell.samples.fingerprint
+    assert conditions["oracle"].plan.names["reserve"] == "0.2"
 
 
 def test_an_oracle_without_a_reserve_is_refused(tmp_path: Path) -> None:

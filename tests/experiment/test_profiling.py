@@ -29,7 +29,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     made = []
     for name, more in (("without", []), ("with", ["profile=true"])):
         words = ["protocol.count=2", "baseline=false", "significance.resamples=0", *more]
-        made.append(experiment.run({**condition(corpus, root / name, *words).config, "tracking": None}))
+        made.append(experiment.run({**condition(corpus, root / name, *words).plan.config, "tracking": None}))
     return made[0], made[1]
 
 
@@ -107,7 +107,7 @@ def test_the_account_adds_up(both: tuple[Path, Path]) -> None:
 def test_where_all_is_done_there_is_nothing_to_profile(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     with (
         caplog.at_level(logging.WARNING, "augrun.experiment.profiling"),
-        profiling.of(True, "feel/none", done=True) as leave,
+        profiling.profile_condition(True, "feel/none", done=True) as leave,
     ):
         with progress_hooks.piece("features", "tones"):
             progress_hooks.stepped("clips")
@@ -119,7 +119,7 @@ def test_where_all_is_done_there_is_nothing_to_profile(caplog: pytest.LogCapture
 def test_a_stage_within_a_stage_is_taken_off_and_both_are_recorded(tmp_path: Path) -> None:
     linear = torch.nn.Linear(4, 4)
     optimizer = torch.optim.SGD(linear.parameters(), 0.1)
-    with profiling.of(True, "toy", done=False) as leave:
+    with profiling.profile_condition(True, "toy", done=False) as leave:
         with progress_hooks.piece("classifier", "outer"):
             with progress_hooks.piece("features", "inner"):
                 torch.ones(8) + 1

@@ -62,20 +62,20 @@ def left(folder: Path, about: dict[str, Any] | None = None, shift: float = 0.0, 
 
 def test_figures_agree_exactly_or_within_what_is_tolerated(tmp_path: Path) -> None:
     old = left(tmp_path / "old")
-    same = reproduction_report.compare(old, left(tmp_path / "same"), 1e-6)
+    same = reproduction_report.compare_runs(old, left(tmp_path / "same"), 1e-6)
     assert same.agrees and [one.verdict for one in same.metrics] == ["exactly", "exactly"]
     assert (same.trials, same.trials_agreeing, same.scores, same.scores_agreeing, same.greatest) == (2, 2, 8, 8, 0.0)
     near = left(tmp_path / "near", shift=0.25, uar=0.5 + 5e-7)
-    close = reproduction_report.compare(old, near, 1e-6)
+    close = reproduction_report.compare_runs(old, near, 1e-6)
     assert close.agrees and close.metrics[0].verdict == "within 1e-06"
     assert (close.scores_agreeing, close.greatest) == (7, 0.25)
-    assert not reproduction_report.compare(old, near, 1e-7).agrees
+    assert not reproduction_report.compare_runs(old, near, 1e-7).agrees
     far = left(tmp_path / "far", war=0.375, f1=0.5)
     (far / "a.npz").unlink()
-    found = reproduction_report.compare(old, far, 1e-6)
+    found = reproduction_report.compare_runs(old, far, 1e-6)
     assert not found.agrees and (found.trials_agreeing, found.scores) == (0, 4)
     assert {one.name: one.verdict for one in found.metrics} == {"uar": "exactly", "war": "differs", "f1": "differs"}
-    assert reproduction_report.text(found, []).splitlines() == [
+    assert reproduction_report.report_text(found, []).splitlines() == [
         "metric  recorded  reproduced  difference  agrees",
         "uar     0.500000    0.500000           0  exactly",
         "war     0.250000    0.375000      +0.125  differs",
@@ -101,7 +101,7 @@ def test_what_differs_is_told_part_by_part(tmp_path: Path) -> None:
         (folder / "stage.json").write_text(json.dumps({"content": {"inputs": inputs}}))
     results = json.loads((now / "results.json").read_text()) | {"fingerprint": "f1"}
     (now / "results.json").write_text(json.dumps(results))
-    assert reproduction_report.circumstances(old, now, ["trainer=cpu"]) == [
+    assert reproduction_report.environment_differences(old, now, ["trainer=cpu"]) == [
         "commit: abc then, def now",
         "torch: 2.9.0 then, 2.10.0 now",
         "opensmile: none then, 2.6.0 now",
@@ -114,9 +114,11 @@ def test_what_differs_is_told_part_by_part(tmp_path: Path) -> None:
         "fingerprint of the condition: f0 then, f1 now",
         "settings, data or code of: a/0",
     ]
-    assert reproduction_report.circumstances(old, left(tmp_path / "same"), []) == []
+    assert reproduction_report.environment_differences(old, left(tmp_path / "same"), []) == []
     bare = left(tmp_path / "bare", {"commit": "abc"})
-    assert reproduction_report.circumstances(bare, old, []) == ["versions, device and corpora: not recorded then"]
+    assert reproduction_report.environment_differences(bare, old, []) == [
+        "versions, device and corpora: not recorded then"
+    ]
 
 
 def test_circumstances_are_what_is_installed_and_where_it_runs() -> None:
@@ -180,7 +182,7 @@ def test_a_condition_is_reproduced_and_a_changed_figure_is_found(
 ) -> None:
     corpus = write(tmp_path / "corpus", 0)
     config = compose([*SMALL, f"dataset.root={corpus}"])
-    checks.check(config)
+    checks.check_config(config)
     folder = run.run({**config, "tracking": None})
     fingerprint = folder.name
     kept = shutil.copytree(folder, tmp_path / "kept")

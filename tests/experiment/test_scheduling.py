@@ -1,4 +1,4 @@
-"""In which order a job takes cells that other jobs want too, and that nothing is trained twice."""
+"""In which order a job takes folds and trials that other jobs want too, and that nothing is trained twice."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from augrun.experiment import scheduling
 
 
 @dataclass(frozen=True)
-class Cell:
-    """As much of a cell as turns are taken by."""
+class ToyFoldTrial:
+    """As much of a fold trial as scheduling looks at."""
 
     title: str
     generator: Stage | None
@@ -30,23 +30,23 @@ def stage(store: Store, kind: str, number: int) -> Stage:
     return store.stage(kind, settings={"number": number}, inputs={}, code="augrun.core.errors")
 
 
-def cells_of(root: Path, count: int, generates: bool = True) -> list[Cell]:
+def fold_trials_of(root: Path, count: int, generates: bool = True) -> list[ToyFoldTrial]:
     store = Store(root)
     return [
-        Cell(f"cell {n}", stage(store, "generator", n) if generates else None, stage(store, "classifier", n))
+        ToyFoldTrial(f"fold {n}", stage(store, "generator", n) if generates else None, stage(store, "classifier", n))
         for n in range(count)
     ]
 
 
 def steps(done: list[str], seconds: float = 0.0) -> list[scheduling.Step]:
-    def work(kind: str, cell: Any) -> None:
+    def work(kind: str, fold_trial: Any) -> None:
         def compute(folder: Path) -> None:
-            done.append(f"{kind} {cell.title}")
+            done.append(f"{kind} {fold_trial.title}")
             time.sleep(seconds)
 
-        getattr(cell, kind).get(compute)
+        getattr(fold_trial, kind).get(compute)
 
-    return [(kind, lambda cell, kind=kind: work(kind, cell)) for kind in ("generator", "classifier")]
+    return [(kind, lambda fold_trial, kind=kind: work(kind, fold_trial)) for kind in ("generator", "classifier")]
 
 
 def computations(root: Path) -> list[tuple[str, str]]:
@@ -54,21 +54,21 @@ def computations(root: Path) -> list[tuple[str, str]]:
     return [(line["kind"], line["fingerprint"]) for line in lines]
 
 
-def test_undisturbed_cells_are_done_one_after_the_other(tmp_path: Path) -> None:
+def test_undisturbed_fold_trials_are_done_one_after_the_other(tmp_path: Path) -> None:
     done: list[str] = []
-    scheduling.take(cells_of(tmp_path, 2), steps(done))
-    assert done == ["generator cell 0", "classifier cell 0", "generator cell 1", "classifier cell 1"]
-    scheduling.take(cells_of(tmp_path, 2), steps(done))
+    scheduling.run_pending_steps(fold_trials_of(tmp_path, 2), steps(done))
+    assert done == ["generator fold 0", "classifier fold 0", "generator fold 1", "classifier fold 1"]
+    scheduling.run_pending_steps(fold_trials_of(tmp_path, 2), steps(done))
     assert len(done) == 4 == len(computations(tmp_path))
 
 
 def test_what_another_job_holds_comes_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     done: list[str] = []
-    cells = cells_of(tmp_path, 3)
+    fold_trials = fold_trials_of(tmp_path, 3)
     held = threading.Event()
 
     def hold() -> None:
-        lock = cells_of(tmp_path, 3)[0].classifier.claim()  # the first cell's second step
+        lock = fold_trials_of(tmp_path, 3)[0].classifier.claim()  # the first one's second step
         held.set()
         deadline = time.monotonic() + 300
         while "waiting" not in caplog.text and time.monotonic() < deadline:
@@ -78,32 +78,32 @@ def test_what_another_job_holds_comes_last(tmp_path: Path, caplog: pytest.LogCap
 
     threading.Thread(target=hold).start()
     held.wait()
-    assert cells[0].classifier.held and not cells[1].classifier.held
-    assert not scheduling.busy(cells, ["generator", "classifier"])
+    assert fold_trials[0].classifier.held and not fold_trials[1].classifier.held
+    assert not scheduling.all_locked_by_others(fold_trials, ["generator", "classifier"])
     with caplog.at_level("INFO", logger="augrun"):
-        scheduling.take(cells, steps(done))
+        scheduling.run_pending_steps(fold_trials, steps(done))
     assert done == [
-        "generator cell 0",
-        *("generator cell 1", "classifier cell 1", "generator cell 2", "classifier cell 2"),
-        "classifier cell 0",
+        "generator fold 0",
+        *("generator fold 1", "classifier fold 1", "generator fold 2", "classifier fold 2"),
+        "classifier fold 0",
     ]
-    assert caplog.text.count("other jobs are at all that is left (cell 0, …), waiting") == 1
+    assert caplog.text.count("other jobs are at all that is left (fold 0, …), waiting") == 1
 
 
 def test_a_job_that_would_wait_can_go_on_elsewhere(tmp_path: Path) -> None:
     """As one does that waits for its baseline."""
     done: list[str] = []
-    baseline, own = cells_of(tmp_path / "a", 1, generates=False), cells_of(tmp_path / "b", 2)
-    lock = cells_of(tmp_path / "a", 1, generates=False)[0].classifier.claim()
+    baseline, own = fold_trials_of(tmp_path / "a", 1, generates=False), fold_trials_of(tmp_path / "b", 2)
+    lock = fold_trials_of(tmp_path / "a", 1, generates=False)[0].classifier.claim()
     assert lock is not None
     asked = iter([True, True, False])
-    scheduling.take(own, steps(done), while_=lambda: next(asked))
-    assert done == ["generator cell 0", "classifier cell 0"]
-    assert scheduling.busy(baseline, ["classifier"])
-    scheduling.take(baseline, steps(done), while_=lambda: True)  # held: nothing is waited for
+    scheduling.run_pending_steps(own, steps(done), while_=lambda: next(asked))
+    assert done == ["generator fold 0", "classifier fold 0"]
+    assert scheduling.all_locked_by_others(baseline, ["classifier"])
+    scheduling.run_pending_steps(baseline, steps(done), while_=lambda: True)  # held: nothing is waited for
     assert len(done) == 2
     lock.release()
-    assert not scheduling.busy(baseline, ["classifier"])
+    assert not scheduling.all_locked_by_others(baseline, ["classifier"])
 
 
 def trained(

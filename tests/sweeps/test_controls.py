@@ -115,7 +115,7 @@ def test_the_added_rows_of_a_table_compose() -> None:
             own = dict(controls.tabled(table("bao2019_table2"), chosen).jobs)[f"oracle (control) / {column}"]
             words = ["experiment=bao2019_table2", *own, "controls=true"]
             config = config_compose.resolve(compose("config", overrides=words))
-            checks.check(config, swept=True)
+            checks.check_config(config, swept=True)
             assert config["protocol"]["reserve"] == 0.2
 
 

@@ -18,7 +18,7 @@ from augrun.core.store import stages
 from augrun.core.store.stages import JOURNAL
 from augrun.experiment import parts as experiment_parts
 from augrun.experiment import run
-from augrun.experiment.condition import Condition
+from augrun.experiment.plan import ConditionPlan
 from augrun.sweeps import spread
 from tests.experiment.test_leakage import condition, write
 from tests.sweeps.test_launchers import computations, folders, launcher
@@ -102,9 +102,8 @@ class Here:
         for place, row in enumerate(rows):
             self.launched.append((initial_job_idx + place, [word for word in row if word.startswith("sweep.part")]))
             config = self.of(row)
-            part = config["sweep"]["part"]
             try:
-                folder = run.run(config) if part is None else run.run_part(config)
+                folder = run.run(config)
                 returns.append(JobReturn(status=JobStatus.COMPLETED, _return_value=folder))
             except AugrunError as error:
                 returns.append(JobReturn(status=JobStatus.FAILED, _return_value=error))
@@ -123,7 +122,7 @@ def composer(corpus: Path, output: Path) -> Callable[[Sequence[str]], dict[str, 
         ]
         made = condition(corpus, output, *words, without=("generator", "policy", "trials"))
         classifier = {"_target_": "tests.toy_generators.Nearest", "name": "nearest"}
-        return {**made.config, "classifier": classifier, "tracking": None}
+        return {**made.plan.config, "classifier": classifier, "tracking": None}
 
     return compose
 
@@ -177,12 +176,12 @@ def test_a_row_whose_part_failed_fails_with_its_error(corpus: Path, tmp_path: Pa
 
 
 def test_a_part_that_is_none_is_refused(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = Condition(composer(corpus, tmp_path)([]), stages.open_store(composer(corpus, tmp_path)([])))
-    assert [cell.title for cell in experiment_parts.picked(whole, [1, None])] == [
+    whole = ConditionPlan(composer(corpus, tmp_path)([]), stages.open_store(composer(corpus, tmp_path)([])))
+    assert [cell.title for cell in experiment_parts.select_fold_trials(whole, [1, None])] == [
         "fold session2, trial 1",
         "fold session2, trial 2",
     ]
     with pytest.raises(RequestError, match=r"sweep\.part=\[2, 0\] is no fold and trial of .*, which has 2 folds and 2"):
-        experiment_parts.picked(whole, [2, 0])
+        experiment_parts.select_fold_trials(whole, [2, 0])
     assert main.run(["sweep.spread=cells", "generator=none", f"output.root={tmp_path}"]) == 2
     assert "sweep.spread=cells makes jobs of one: augrun -m" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shlex
 import shutil
 from pathlib import Path
@@ -17,8 +18,8 @@ from augrun.core.config.compose import compose
 from augrun.core.errors import RequestError
 from augrun.core.store import stages
 from augrun.core.store.stages import MANIFEST
-from augrun.experiment import run as experiment
-from augrun.experiment.condition import Condition
+from augrun.experiment.comparison import compare_conditions
+from augrun.experiment.plan import ConditionPlan
 from augrun.sweeps import history
 from augrun.tracking import Tracking
 from augrun.tracking.download import Source
@@ -62,13 +63,13 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path / "conf"
 
 
-def planned(conf: Path, *words: str) -> Condition:
+def planned(conf: Path, *words: str) -> ConditionPlan:
     config = compose(words, conf)
     config.pop("table", None)
-    return Condition(config, stages.open_store(config))
+    return ConditionPlan(config, stages.open_store(config))
 
 
-def finish(condition: Condition, uar: float) -> Path:
+def finish(condition: ConditionPlan, uar: float) -> Path:
     """Leaves a condition's results in its store, as if it had run."""
     entry = {"metrics": {"uar": uar}, "predictions": "predictions/p.npz", "seed": 0}
     mean = {"mean": uar, "std": None, "n": 1, "ci_low": None, "ci_high": None, "std_over_folds": None}
@@ -79,7 +80,7 @@ def finish(condition: Condition, uar: float) -> Path:
         "baseline": "",
         "classes": ["angry", "sad"],
         "multilabel": False,
-        "trials": [{"fold": cell.fold.name, "trial": cell.trial, **entry} for cell in condition.cells],
+        "trials": [{"fold": one.fold.name, "trial": one.trial, **entry} for one in condition.fold_trials],
         "summary": {"uar": mean},
         "generated": {"clips": 0, "seconds": 0.0, "seconds_per_class": {}, "notes": []},
     }
@@ -93,10 +94,10 @@ def finish(condition: Condition, uar: float) -> Path:
     return folder
 
 
-def score(condition: Condition, count: int) -> None:
-    """Leaves the first cells of a condition scored."""
-    for cell in condition.cells[:count]:
-        cell.predictions.folder.mkdir(parents=True)
+def score(condition: ConditionPlan, count: int) -> None:
+    """Leaves the first folds and trials of a condition predicted."""
+    for one in condition.fold_trials[:count]:
+        one.predictions.folder.mkdir(parents=True)
 
 
 def test_a_table_says_what_is_there_and_what_is_missing(
@@ -112,7 +113,7 @@ def test_a_table_says_what_is_there_and_what_is_missing(
 
     words = ["experiment=small", *told[1:]]
     rows = {name: planned(conf, *words, f"generator={name}") for name in ("none", "copy")}
-    number = len(rows["copy"].cells)
+    number = len(rows["copy"].fold_trials)
     assert number >= 4
     score(rows["copy"], 3)
     assert main.run(command) == 1
@@ -211,7 +212,7 @@ def test_what_the_store_lacks_comes_from_mlflow(
     recorder = Recorder(Tracking(experiment="feel"), output)
     rows = {name: planned(conf, "experiment=small", *told, f"generator={name}") for name in ("none", "copy")}
     folders = {name: finish(row, uar) for (name, row), uar in zip(rows.items(), (0.55, 0.6), strict=True)}
-    compared = experiment.compare(
+    compared = compare_conditions(
         {**rows["none"].config, "tracking": {"_target_": "augrun.tracking.Tracking", "experiment": "feel"}},
         [("Recordings", folders["none"]), ("Copies", folders["copy"])],
     )
@@ -284,14 +285,14 @@ def test_a_swept_row_is_shown_when_it_is_done_and_not_again(
 
     def shown(page: bool, problem: str | None = None) -> list[str]:
         recorder: Any = Kept(problem)
-        experiment.compare(made["copy"].config, rows, of=rows[1][1], page=page, recorder=recorder)
+        compare_conditions(made["copy"].config, rows, of=rows[1][1], page=page, recorder=recorder)
         return capsys.readouterr().out.splitlines()
 
     told = ["the table of comparison", "all is sent"]
     assert shown(page=False) == told
     assert shown(page=False) == []
     warned: list[str] = []
-    monkeypatch.setattr(experiment.log, "warning", warned.append)
+    monkeypatch.setattr(logging.getLogger("augrun.experiment.comparison"), "warning", warned.append)
     assert shown(page=False, problem="12 figures were not sent") == []
     assert warned == ["12 figures were not sent"]
     assert shown(page=True) == told and shown(page=True) == told  # who asks for it alone sees it each time

@@ -295,7 +295,7 @@ def test_several_classes_a_clip_are_tuned_without_thresholds(monkeypatch: pytest
     class Parted:
         holds_out = True
 
-    monkeypatch.setattr("augrun.experiment.condition.Condition", Songs)
+    monkeypatch.setattr("augrun.experiment.plan.ConditionPlan", Songs)
     monkeypatch.setattr("augrun.core.config.component.build", lambda _: Parted)
     config = {"protocol": {"name": "official"}, "output": {"root": "x", "store": None}}
     assert tuning.TuningSweeper()._metric(config) == "pr_auc_macro"

@@ -25,9 +25,11 @@ from augrun.core.errors import AugrunError, RequestError
 from augrun.corpora.corpus import Corpus
 from augrun.corpora.index import Index
 from augrun.experiment import checks
+from augrun.experiment.component_checks import check_components
 from augrun.experiment.role_corpora import real_root
 
 log = logging.getLogger(__name__)
+
 
 #: How many differing counts are named.
 SHOWN = 4
@@ -40,7 +42,7 @@ def configuration(examined: Examined) -> Iterator[Finding]:
     """The composed configuration fits its components."""
     config = examined.config
     try:
-        checks.check(config)
+        checks.check_config(config)
         lines = []
     except RequestError as error:
         lines = str(error).splitlines()
@@ -69,10 +71,10 @@ def _lost(config: dict[str, Any]) -> list[str]:
 def corpora(examined: Examined) -> Iterator[Finding]:
     """Each role's corpus: folder and layout, counts, sample rates."""
     for role in examined.roles:
-        recordings = examined.condition.recordings
+        corpora_of_roles = examined.condition.corpora
         try:
             section = examined.config[role]
-            if real_root(examined.config, role) is None and not recordings.standin(role).done:
+            if real_root(examined.config, role) is None and not corpora_of_roles.standin_stage(role).done:
                 yield ok(f"{role}: no corpus is named, so the stand-in for {section['name']} is rendered now, once")
             corpus = examined.read(role)
         except AugrunError as error:
@@ -80,7 +82,7 @@ def corpora(examined: Examined) -> Iterator[Finding]:
             continue
         classes = f"{len(corpus.label_set)} classes" if len(corpus.label_set) else "no classes"
         size = f"{len(corpus):,} clips, {corpus.seconds / 3600:,.1f} h, {classes}"
-        yield ok(f"{role}: {corpus.name}, {size}, {DATA_KINDS[corpus.data].check} ({recordings.root(role)})")
+        yield ok(f"{role}: {corpus.name}, {size}, {DATA_KINDS[corpus.data].check} ({corpora_of_roles.root(role)})")
         # What was skipped is a loss that somebody should know of; what has no class is no part of the corpus.
         for note in corpus.notes:
             yield (warn if note.startswith("skipped") else ok)(f"{role}: {note}")
@@ -163,7 +165,7 @@ def components(examined: Examined) -> Iterator[Finding]:
     try:
         if examined.parted:
             try:
-                examined.condition.check_components()  # as a run does: what is stored already needs nothing any more
+                check_components(examined.condition)  # as a run does: what is stored already needs nothing any more
             except AugrunError as error:
                 told.add(str(error))
                 yield failed("components", error)

@@ -11,7 +11,7 @@ from augrun.core.config.schema import ROLES
 from augrun.core.errors import AugrunError
 from augrun.core.store import stages
 from augrun.corpora.corpus import Corpus
-from augrun.experiment.condition import Condition
+from augrun.experiment.plan import ConditionPlan
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Examined:
         self._unread = set(self.roles)
 
     @cached_property
-    def condition(self) -> Condition:
-        """The condition; no work is done by naming it."""
-        return Condition(self.config, stages.open_store(self.config))
+    def condition(self) -> ConditionPlan:
+        """The condition's plan; no work is done by naming it."""
+        return ConditionPlan(self.config, stages.open_store(self.config))
 
     @property
     def output(self) -> Path:
@@ -91,7 +91,7 @@ class Examined:
 
     def corpus(self, role: str) -> Corpus | None:
         """The clips of a role's corpus; None where there is no such role, or `read` could not have them."""
-        return self.condition.recordings.corpus(role) if role in self.roles and self.readable(role) else None
+        return self.condition.corpora.corpus(role) if role in self.roles and self.readable(role) else None
 
     def read(self, role: str) -> Corpus:
         """The clips of a role's corpus, looked at for the first time.
@@ -99,7 +99,7 @@ class Examined:
         Raises:
             AugrunError: they cannot be read.
         """
-        corpus = self.condition.recordings.corpus(role)
+        corpus = self.condition.corpora.corpus(role)
         self._unread.discard(role)
         return corpus
 

@@ -72,7 +72,7 @@ def _features(examined: Examined) -> float | None:
         return None
     step = representation.seconds_per_frame  # None: one vector a clip, however long the clip is
     try:
-        extracted = condition.used[: len(read)]  # the recorded corpora's come first
+        extracted = condition.extra_stages_to_keep[: len(read)]  # the recorded corpora's come first
         if all((examined.store / "features" / fingerprint).is_dir() for fingerprint in extracted):
             return 0.0
     except AugrunError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
-    """The resolved configuration as plain data; not checked yet (`augrun.experiment.checks.check`).
+    """The resolved configuration as plain data; not checked yet (`augrun.experiment.checks.check_config`).
 
     Args:
         overrides: as on the command line, e.g. `dataset=feel`.

@@ -143,21 +143,21 @@ class TuningSweeper(CheckedSweeper):
         """
         from augrun.core.config.component import build
         from augrun.core.store.stages import open_store
-        from augrun.experiment.condition import Condition
+        from augrun.experiment.plan import ConditionPlan
 
         if not build(config["protocol"]).holds_out:
             raise RequestError(
                 f"protocol={config['protocol'].get('name')} holds no validation part out, and settings must not be "
                 "chosen on the test part; give protocol.validation=fraction"
             )
-        condition = Condition(config, open_store(config))
-        without = [fold.name for fold in condition.folds if not len(fold.validation)]
+        plan = ConditionPlan(config, open_store(config))
+        without = [fold.name for fold in plan.folds if not len(fold.validation)]
         if without:
             raise RequestError(
                 f"protocol={config['protocol'].get('name')}: fold {without[0]} has no validation part, and settings "
                 "must not be chosen on the test part; choose another protocol"
             )
-        legal = MULTILABEL if condition.corpus.label_set.multilabel else SINGLE_LABEL
+        legal = MULTILABEL if plan.corpus.label_set.multilabel else SINGLE_LABEL
         asked = self.metric or ("pr_auc_macro" if legal is MULTILABEL else "uar")
         part, _, name = asked.rpartition("/")
         if part not in ("", "validation"):
@@ -192,10 +192,10 @@ class TuningSweeper(CheckedSweeper):
 def _digests(config: Mapping[str, Any]) -> dict[str, str]:
     """Of the corpora, by role."""
     from augrun.core.store.stages import open_store
-    from augrun.experiment.condition import Condition
+    from augrun.experiment.plan import ConditionPlan
 
-    recordings = Condition(config, open_store(config)).recordings
-    return {role: recordings.corpus(role).digest for role in recordings.roles}
+    corpora = ConditionPlan(config, open_store(config)).corpora
+    return {role: corpora.corpus(role).digest for role in corpora.roles}
 
 
 def _tell(study: Study, trial: Trial, row: Row, metric: str, recorder: Recorder | Off) -> None:

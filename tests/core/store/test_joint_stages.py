@@ -15,7 +15,17 @@ import torch
 
 from augrun.core.errors import AugrunError, RequestError
 from augrun.experiment import run
+from augrun.experiment.classification import (
+    compose_training_set,
+    fit_classifiers_jointly,
+    predict,
+    trained_classifier,
+    training_set_bytes,
+)
+from augrun.experiment.component_checks import check_components
 from augrun.experiment.condition import Condition
+from augrun.experiment.generation import fit_generator, fit_generators_jointly, generate_samples
+from augrun.experiment.joint_fits import joint_training_groups
 from tests.experiment.test_leakage import condition, write
 
 pytest.importorskip("opensmile", reason="openSMILE is not installed: pip install 'augrun[functionals]'")
@@ -42,38 +52,40 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_folds_and_trials_are_trained_at_once_into_stages_of_their_own(corpus: Path, tmp_path: Path) -> None:
     together, alone = of(corpus, tmp_path / "a"), of(corpus, tmp_path / "b")
-    assert len(together.cells) == 4  # two of three folds at this scale, two trials
-    together.classified_together()
-    trained = [entry for entry in together.store.computed if entry[0] == "classifier"]
-    assert [fingerprint for _, fingerprint in trained] == [cell.classifier.fingerprint for cell in together.cells]
-    for one, other in zip(together.cells, alone.cells, strict=True):
+    assert len(together.plan.fold_trials) == 4  # two of three folds at this scale, two trials
+    fit_classifiers_jointly(together, compose_training_set)
+    trained = [entry for entry in together.plan.store.computed if entry[0] == "classifier"]
+    assert [fingerprint for _, fingerprint in trained] == [
+        cell.classifier.fingerprint for cell in together.plan.fold_trials
+    ]
+    for one, other in zip(together.plan.fold_trials, alone.plan.fold_trials, strict=True):
         assert one.classifier.fingerprint == other.classifier.fingerprint
-        mine, theirs = weights(together.classified(one)), weights(alone.classified(other))
+        mine, theirs = weights(trained_classifier(together, one)), weights(trained_classifier(alone, other))
         assert all(torch.allclose(mine[name], value, atol=1e-5) for name, value in theirs.items())
         assert one.classifier.manifest["summary"]["trained_together"] == 4
         assert {path.name for path in one.classifier.folder.iterdir()} == {"model.pt", "history.json", "stage.json"}
-        scores = together.scored(one).load("test")
-        assert scores == pytest.approx(alone.scored(other).load("test"), abs=1e-5)
+        scores = predict(together, one).load("test")
+        assert scores == pytest.approx(predict(alone, other).load("test"), abs=1e-5)
     assert not list((tmp_path / "a" / "store" / "together").iterdir())
-    together.classified_together()
-    assert len([entry for entry in together.store.computed if entry[0] == "classifier"]) == 4  # nothing anew
+    fit_classifiers_jointly(together, compose_training_set)
+    assert len([entry for entry in together.plan.store.computed if entry[0] == "classifier"]) == 4  # nothing anew
 
 
 @pytest.mark.slow
 def test_two_devices_train_half_of_them_each(corpus: Path, tmp_path: Path) -> None:
     one, two = of(corpus, tmp_path / "one"), of(corpus, tmp_path / "two", "trainer.devices=2")
-    one.classified_together()
-    two.classified_together()
-    for mine, theirs in zip(one.cells, two.cells, strict=True):
+    fit_classifiers_jointly(one, compose_training_set)
+    fit_classifiers_jointly(two, compose_training_set)
+    for mine, theirs in zip(one.plan.fold_trials, two.plan.fold_trials, strict=True):
         assert mine.classifier.fingerprint == theirs.classifier.fingerprint
         theirs_state = weights(theirs.classifier.folder)
         for name, value in weights(mine.classifier.folder).items():
             assert torch.allclose(value, theirs_state[name], atol=1e-5), name
-    assert len([entry for entry in two.store.computed if entry[0] == "classifier"]) == 4
+    assert len([entry for entry in two.plan.store.computed if entry[0] == "classifier"]) == 4
 
 
 def test_a_whole_run_tells_tones_apart(corpus: Path, tmp_path: Path) -> None:
-    folder = run.run(of(corpus, tmp_path, "trials.count=1").config)
+    folder = run.run(of(corpus, tmp_path, "trials.count=1").plan.config)
     results = json.loads((folder / "results.json").read_text())
     assert results["condition"]["representation"] == "is10"
     assert results["summary"]["uar"]["mean"] > 0.9
@@ -115,21 +127,23 @@ def test_no_generator_sees_a_test_clip_of_its_fold(name: str, both: dict[str, Pa
     seen = {}
     for kind in ("clean", "poisoned"):
         whole = through(both[kind], both["source"], both["output"] / kind, name)
-        whole.fitted_together()
-        whole.classified_together()
+        fit_generators_jointly(whole)
+        fit_classifiers_jointly(whole, compose_training_set)
         states = []
-        for cell in whole.cells:
-            fitted, samples = whole.fitted(cell), whole.generated(cell)
+        for cell in whole.plan.fold_trials:
+            fitted, samples = fit_generator(whole, cell), generate_samples(whole, cell)
             assert fitted is not None and samples is not None
             model = torch.load(fitted / "model.pt", weights_only=True)
             networks = [model[part] for part in ("encoder", "generator") if part in model]
             networks = model["forth"] if name == "cyclegan" else networks
-            made = whole.made_features(cell, samples).rows()
+            made = whole.inputs.sample_features(cell, samples).rows()
             states.append([*(value for state in networks for value in state.values()), torch.from_numpy(made)])
-            states[-1] += weights(whole.classified(cell)).values()
-            asked = 2 * len(whole.others("generator")["source"]) if name == "cyclegan" else len(cell.fold.train)
+            states[-1] += weights(trained_classifier(whole, cell)).values()
+            asked = (
+                2 * len(whole.plan.role_corpora("generator")["source"]) if name == "cyclegan" else len(cell.fold.train)
+            )
             assert len(samples) == asked
-            composed = whole.training_set(cell)
+            composed = compose_training_set(whole, cell)
             assert len(composed) == len(cell.fold.train) + asked
             scaled = composed.features.rows()[len(cell.fold.train) :]
             assert np.abs(scaled.mean(axis=0)).max() < 1e-3  # samples have a scale of their own
@@ -151,14 +165,14 @@ def statistics(examples: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_train_part_alone_sets_the_scale(corpus: Path, tmp_path: Path) -> None:
     whole = of(corpus, tmp_path)
-    cell = whole.cells[0]
-    mean, deviation = statistics(whole.training_set(cell))
+    cell = whole.plan.fold_trials[0]
+    mean, deviation = statistics(compose_training_set(whole, cell))
     varying = deviation > 0
     assert 1000 < varying.sum() < 1582  # tones leave some functionals constant
     assert np.abs(mean).max() < 1e-4 and deviation[varying] == pytest.approx(np.ones(varying.sum()), abs=1e-3)
-    raw = whole.recorded(cell.fold.test)[0]
-    train = whole.recorded(cell.fold.train)[0].features.rows().astype(np.float64)
-    scaled = whole.scaled(cell, cell.fold.test, raw).features.rows()
+    raw = whole.inputs.recording_inputs(cell.fold.test)[0]
+    train = whole.inputs.recording_inputs(cell.fold.train)[0].features.rows().astype(np.float64)
+    scaled = whole.inputs.scale(cell, cell.fold.test, raw).features.rows()
     expected = (raw.features.rows() - train.mean(axis=0))[:, varying] / train.std(axis=0)[varying]
     assert scaled[:, varying] == pytest.approx(expected, rel=1e-3, abs=1e-3)
     assert (scaled[:, ~varying] == 0).all()
@@ -179,38 +193,40 @@ def test_another_corpus_has_a_scale_of_its_own_where_asked_for(corpus: Path, tmp
             *more,
             without=("generator", "policy", "classifier", "representation", "trials"),
         )
-        (cell,) = whole.cells
-        return *statistics(whole.scaled(cell, cell.fold.test, whole.recorded(cell.fold.test)[0])), whole
+        (cell,) = whole.plan.fold_trials
+        return *statistics(
+            whole.inputs.scale(cell, cell.fold.test, whole.inputs.recording_inputs(cell.fold.test)[0])
+        ), whole
 
     mean, deviation, own = scale_of()
-    assert own.tested is not None
+    assert own.plan.target_corpus is not None
     assert np.abs(mean).max() < 0.5 and abs(np.median(deviation[deviation > 0]) - 1) < 0.1  # a part of all its clips
     others_mean, _, train = scale_of("normalise.other=train")
     assert not np.allclose(mean, others_mean, atol=1e-3)
-    assert own.cells[0].predictions.fingerprint != train.cells[0].predictions.fingerprint
+    assert own.plan.fold_trials[0].predictions.fingerprint != train.plan.fold_trials[0].predictions.fingerprint
 
 
 def test_spectrograms_are_left_alone_and_scales_are_part_of_the_fingerprint(corpus: Path, tmp_path: Path) -> None:
     first, second = of(corpus, tmp_path), of(corpus, tmp_path, "normalise.scale=minmax")
-    assert first.cells[0].classifier.fingerprint != second.cells[0].classifier.fingerprint
-    assert first.cells[0].fold.train.digest == second.cells[0].fold.train.digest
+    assert first.plan.fold_trials[0].classifier.fingerprint != second.plan.fold_trials[0].classifier.fingerprint
+    assert first.plan.fold_trials[0].fold.train.digest == second.plan.fold_trials[0].fold.train.digest
     plain = [condition(corpus, tmp_path, *more) for more in ((), ("normalise.scale=minmax",))]
-    assert plain[0].cells[0].classifier.fingerprint == plain[1].cells[0].classifier.fingerprint
-    lowest = second.training_set(second.cells[0]).features.rows()
+    assert plain[0].plan.fold_trials[0].classifier.fingerprint == plain[1].plan.fold_trials[0].classifier.fingerprint
+    lowest = compose_training_set(second, second.plan.fold_trials[0]).features.rows()
     assert lowest.min() == 0.0 and lowest.max() == 1.0
 
 
 def test_a_source_of_spectrograms_is_refused_before_any_work(corpus: Path, tmp_path: Path) -> None:
     whole = through(corpus, write(tmp_path / "source", 9), tmp_path, "cyclegan")
-    clips = whole.recordings.corpus("source").clips
+    clips = whole.plan.corpora.corpus("source").clips
     spectra = clips.assign(path=[str(Path(path).with_suffix(".npy")) for path in clips["path"]])
-    whole.recordings._read["source"] = replace(whole.recordings.corpus("source"), clips=spectra)
+    whole.plan.corpora._read["source"] = replace(whole.plan.corpora.corpus("source"), clips=spectra)
     said = (
         rf"representation=is10 wants sound, but {len(clips)} of {len(clips)} clips of .* are spectrograms \(\.npy\); "
     )
     with pytest.raises(RequestError, match=said + r"give a source\.root that has the audio"):
-        whole.check_components()
-    assert not whole.store.computed
+        check_components(whole.plan)
+    assert not whole.plan.store.computed
 
 
 def test_a_source_that_holds_the_test_clips_is_refused(corpus: Path, tmp_path: Path) -> None:
@@ -221,7 +237,7 @@ def test_a_source_that_holds_the_test_clips_is_refused(corpus: Path, tmp_path: P
             r"source: \d+ validation clips of fold session1 are in talks as well .* generator=cyclegan would learn from"
         )
         with pytest.raises(AugrunError, match=said):
-            _ = whole.folds
+            _ = whole.plan.folds
 
 
 @pytest.mark.parametrize(
@@ -239,25 +255,26 @@ def test_what_cannot_be_fitted_is_refused_before_any_work(
     left = ("generator", "policy", "classifier", "representation", "trials", "protocol")
     whole = condition(corpus, tmp_path, *base, *words, without=left)
     with pytest.raises(AugrunError, match=message):
-        run.run(whole.config)
+        run.run(whole.plan.config)
     assert {path.name for path in (tmp_path / "store").iterdir()} <= {"index", "locks"}
 
 
 def test_groups_are_bounded_in_number_and_in_memory(corpus: Path, tmp_path: Path) -> None:
     whole = of(corpus, tmp_path, "trainer.at_once=3")
-    cells = whole.cells
-    assert len(cells) == 4 and [len(group) for group in whole.groups(cells)] == [3]  # one alone is no group
-    sizes = dict(zip(map(id, cells), (3, 4, 3, 2), strict=True))
-    grouped = whole.groups(cells, lambda cell: sizes[id(cell)] << 30)
-    assert grouped == [cells[:2], cells[2:]]  # 8 GiB each at most
-    assert whole._bytes_of(cells[0]) == 4 * 1582 * len(cells[0].fold.train)
+    fold_trials = whole.plan.fold_trials
+    assert len(fold_trials) == 4
+    assert [len(group) for group in joint_training_groups(whole.plan, fold_trials)] == [3]  # one alone is no group
+    sizes = dict(zip(map(id, fold_trials), (3, 4, 3, 2), strict=True))
+    grouped = joint_training_groups(whole.plan, fold_trials, lambda cell: sizes[id(cell)] << 30)
+    assert grouped == [fold_trials[:2], fold_trials[2:]]  # 8 GiB each at most
+    assert training_set_bytes(whole, fold_trials[0]) == 4 * 1582 * len(fold_trials[0].fold.train)
 
 
 def test_functionals_without_opensmile_are_refused_before_any_work(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    config = of(corpus, tmp_path).config
+    config = of(corpus, tmp_path).plan.config
     with pytest.raises(RequestError, match=r"functionals IS10 need openSMILE; pip install 'augrun\[functionals\]'"):
         run.run(config)
     assert not list((tmp_path / "store").glob("features/*"))
@@ -280,19 +297,19 @@ def test_reducers_learn_from_the_train_part_and_its_mixtures_alone(name: str, bo
     seen = {}
     for kind in ("clean", "poisoned"):
         whole = condition(both[kind], both["output"] / kind, *words, without=LEFT_OUT)
-        assert whole.names["reducer"] == name and whole.title.endswith(f"/dnn/{name}/mixup_0.5")
-        whole.classified_together()
-        first, second = whole.cells[:2]
-        train = whole.training_set(first)
+        assert whole.plan.names["reducer"] == name and whole.plan.title.endswith(f"/dnn/{name}/mixup_0.5")
+        fit_classifiers_jointly(whole, compose_training_set)
+        first, second = whole.plan.fold_trials[:2]
+        train = compose_training_set(whole, first)
         recorded = len(first.fold.train)
         assert len(train) == recorded + round(0.5 * recorded) and train.features.bands == 3
         assert (train.targets[:recorded].max(axis=1) == 1).all() and (train.targets[recorded:].max(axis=1) < 1).any()
-        assert len(weights(whole.classified(first))["0.weight"][0]) == 3
+        assert len(weights(trained_classifier(whole, first))["0.weight"][0]) == 3
         # Each repeat has mixtures of its own.
-        again = whole.training_set(whole.cells[2]).targets[recorded:]
-        assert whole.cells[2].fold is first.fold and not np.array_equal(train.targets[recorded:], again)
-        assert whole.scored(first).load("test").shape == (len(first.fold.test), 2)
-        seen[kind] = [whole.training_set(cell).features.rows() for cell in (first, second)]
+        again = compose_training_set(whole, whole.plan.fold_trials[2]).targets[recorded:]
+        assert whole.plan.fold_trials[2].fold is first.fold and not np.array_equal(train.targets[recorded:], again)
+        assert predict(whole, first).load("test").shape == (len(first.fold.test), 2)
+        seen[kind] = [compose_training_set(whole, cell).features.rows() for cell in (first, second)]
     assert np.allclose(seen["clean"][0], seen["poisoned"][0], rtol=1e-4, atol=1e-4)
     assert seen["clean"][1].shape != seen["poisoned"][1].shape or not np.allclose(
         seen["clean"][1], seen["poisoned"][1], rtol=1e-2, atol=1e-2
@@ -302,10 +319,11 @@ def test_reducers_learn_from_the_train_part_and_its_mixtures_alone(name: str, bo
 def test_mixtures_and_reducers_are_part_of_the_fingerprint(corpus: Path, tmp_path: Path) -> None:
     plain, mixed, pca = (of(corpus, tmp_path, *more) for more in ((), ("mixup.ratio=1",), ("reducer=pca",)))
     other = of(corpus, tmp_path, "reducer=pca", "reducer.dimensions=4")
-    prints = [whole.cells[0].classifier.fingerprint for whole in (plain, mixed, pca, other)]
+    prints = [whole.plan.fold_trials[0].classifier.fingerprint for whole in (plain, mixed, pca, other)]
     assert len(set(prints)) == 4
-    assert of(corpus, tmp_path, "mixup.alpha=0.3").cells[0].classifier.fingerprint == prints[0]  # nothing is mixed
+    unmixed = of(corpus, tmp_path, "mixup.alpha=0.3")  # of which nothing is mixed
+    assert unmixed.plan.fold_trials[0].classifier.fingerprint == prints[0]
     # Without mixtures all repeats have one PCA; a network's weights differ.
-    assert len({cell.reducer.fingerprint for cell in pca.cells if cell.reducer}) == 2
+    assert len({cell.reducer.fingerprint for cell in pca.plan.fold_trials if cell.reducer}) == 2
     network = of(corpus, tmp_path, "reducer=autoencoder")
-    assert len({cell.reducer.fingerprint for cell in network.cells if cell.reducer}) == 4
+    assert len({cell.reducer.fingerprint for cell in network.plan.fold_trials if cell.reducer}) == 4

@@ -196,11 +196,11 @@ def test_features_of_a_condition_in_parts_are_those_in_one(tmp_path: Path, monke
 
     corpus = write(tmp_path / "corpus", 0)
     one, parts = (condition(corpus, tmp_path / name) for name in ("one", "parts"))
-    whole, _ = one.recorded_features
-    monkeypatch.setattr(sharded_stages, "PART_S", one.corpus.seconds / 4)
-    in_parts, _ = parts.recorded_features
+    whole, _ = one.inputs.recorded_features
+    monkeypatch.setattr(sharded_stages, "PART_S", one.plan.corpus.seconds / 4)
+    in_parts, _ = parts.inputs.recorded_features
     assert same(whole, in_parts)
-    entries = [next(iter(each.store.entries())) for each in (one, parts)]
+    entries = [next(iter(each.plan.store.entries())) for each in (one, parts)]
     assert entries[0].fingerprint == entries[1].fingerprint
     assert sorted(path.name for path in (entries[1].folder / sharded_stages.PARTS).iterdir()) == [
         "0000",
