@@ -1,1 +1,1 @@
-"""One condition."""
+"""One condition: its plan, the work of its steps, and its results."""

@@ -37,7 +37,7 @@ def bind(condition: Condition, steps: Sequence[ConditionStep]) -> list[Step]:
 
 
 @dataclass
-class _Turn:
+class _PendingSteps:
     """A fold trial and its pending steps.
 
     Attributes:
@@ -76,7 +76,7 @@ def run_pending_steps(
         steps: the names of stages, and what does each.
         while_: called before each step, says whether to go on; where it is given, nothing is waited for.
     """
-    turns = [_Turn(fold_trial, list(steps)) for fold_trial in fold_trials]
+    turns = [_PendingSteps(fold_trial, list(steps)) for fold_trial in fold_trials]
     announced = False
     while True:
         turns = _pending(turns)
@@ -102,11 +102,12 @@ def all_locked_by_others(fold_trials: Sequence[FoldTrial], stages: Sequence[str]
         fold_trials: whose stages.
         stages: their names, in the order of the work.
     """
-    turns = _pending([_Turn(fold_trial, [(name, lambda _: None) for name in stages]) for fold_trial in fold_trials])
+    steps: list[Step] = [(name, lambda _: None) for name in stages]
+    turns = _pending([_PendingSteps(fold_trial, list(steps)) for fold_trial in fold_trials])
     return bool(turns) and all(turn.is_locked for turn in turns)
 
 
-def _pending(turns: Sequence[_Turn]) -> list[_Turn]:
+def _pending(turns: Sequence[_PendingSteps]) -> list[_PendingSteps]:
     """Those with pending steps."""
     for turn in turns:
         turn.drop_finished_steps()
