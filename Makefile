@@ -30,10 +30,11 @@ test: $(STAMP) ## the tests, without those marked slow
 test-slow: $(STAMP) ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow $(SPREAD) tests
 
-check: $(STAMP) ## ruff and the type checker
+check: $(STAMP) ## ruff, the type checker, and the rules of who may import whom
 	$(BIN)/ruff check augrun hydra_plugins scripts tests
 	$(BIN)/ruff format --check augrun hydra_plugins scripts tests
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 tables: $(STAMP) ## the published tables at demo scale, on the stand-ins; Jukebox by random weights unless AUGRUN_JUKEBOX names real ones
 	@test -n "$$AUGRUN_JUKEBOX" -o -d $(TINY_JUKEBOX) || $(BIN)/python scripts/tiny_jukebox.py $(TINY_JUKEBOX)

@@ -33,18 +33,18 @@ def source_of(module: str) -> Path | None:
 
 
 @lru_cache(maxsize=None)
-def _tree(module: str) -> ast.Module | None:
+def syntax_tree(module: str) -> ast.Module | None:
     path = source_of(module)
-    return _parsed(path) if path else None
+    return parse_source(path) if path else None
 
 
-def _parsed(path: Path) -> ast.Module:
+def parse_source(path: Path) -> ast.Module:
     text = path.read_text(encoding="utf-8")
     with _PARSING:
         return ast.parse(text)
 
 
-def _absolute(node: ast.ImportFrom, module: str) -> str:
+def absolute_module(node: ast.ImportFrom, module: str) -> str:
     """The dotted path that `from … import` names, relative imports resolved."""
     if not node.level:
         return node.module or ""

@@ -17,9 +17,8 @@ def announce(plan: ConditionPlan) -> None:
         corpus = plan.corpora.corpus(role)
         what = "data" if role == "dataset" else role
         hours = corpus.seconds / 3600
-        log.info(
-            "  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, DATA_KINDS[corpus.data].console
-        )
+        kind = DATA_KINDS[corpus.data].console
+        log.info("  %s: %s, %d clips, %.1f h: %s", what, corpus.name, len(corpus), hours, kind)
         for note in corpus.notes:
             log.warning("  %s", note)
     if "reserve" in plan.names:

@@ -15,7 +15,7 @@ import yaml
 from augrun.cli import main
 from augrun.core.config import compose as config_compose
 from augrun.core.config import schema, validation
-from augrun.core.config.component import describe
+from augrun.core.config.component import build, describe
 from augrun.core.errors import RequestError
 from tests.here import here
 
@@ -85,7 +85,6 @@ def test_every_choice_composes_and_fits_its_class(path, scale):
     from hydra.core.hydra_config import HydraConfig
 
     from augrun.core.config import resolvers
-    from augrun.experiment import run
 
     resolvers.register()
     group, name = path.parent.name, path.stem
@@ -103,7 +102,7 @@ def test_every_choice_composes_and_fits_its_class(path, scale):
     assert section["name"].startswith(name)  # some tell a setting as well, as imbalance_happy
     fields = set(describe(section["_target_"]).parameters)
     assert fields <= set(section) | {"name"}, f"{path} leaves out {fields - set(section)}"
-    component = run.build(section)
+    component = build(section)
     for field in fields & set(section):
         value = getattr(component, field)
         assert value == section[field] or list(value) == list(section[field])

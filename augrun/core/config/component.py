@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from augrun.core.errors import RequestError
-from augrun.core.python_source import _absolute, _tree, source_of
+from augrun.core.python_source import absolute_module, source_of, syntax_tree
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def describe(target: str) -> Description:
         RequestError: there is no such module or class.
     """
     module, _, name = target.rpartition(".")
-    tree = _tree(module) if module else None
+    tree = syntax_tree(module) if module else None
     if tree is None:
         raise RequestError(f"_target_: no Python module {module!r} for {target!r}; is its package installed?")
     node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
@@ -79,7 +79,7 @@ def _resolve(tree: ast.Module, module: str, name: str) -> str | None:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    base = _absolute(node, module)
+                    base = absolute_module(node, module)
                     return f"{base}.{alias.name}" if source_of(base) else None
     return None
 

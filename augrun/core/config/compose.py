@@ -7,10 +7,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augrun.core.config.renamed_targets import with_current_targets
 from augrun.core.errors import RequestError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -62,7 +60,7 @@ def override(config: Mapping[str, Any], words: Sequence[str], config_dir: Path |
     from augrun.core.config.schema import GROUPS, nearest
     from augrun.core.config.suggestions import explain
 
-    changed: dict[str, Any] = deepcopy(dict(config))
+    changed: dict[str, Any] = with_current_targets(deepcopy(dict(config)))
     for word in words:
         try:
             (given,) = OverridesParser.create().parse_overrides([word])
@@ -100,4 +98,4 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             config.pop(key, None)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return with_current_targets({str(key): value for key, value in plain.items()})

@@ -1,7 +1,8 @@
-"""Reading Python source without running it: the digest of a component's code, and its settings.
+"""The digest of the code that makes a stage's result, read from source without importing it.
 
-Both keep a start light: what a component accepts, and whether its stored result is still good, is known
-without importing torch.
+It covers what can change the result and nothing else: the stage's module and what that imports from the package, also
+inside functions, without the machinery that runs, stores, records and shows (`MACHINERY`, `augrun.reports`). Whether a
+stored result is still good is thus known without importing torch, and an edit of the machinery makes nothing stale.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from augrun.core.files import write_text
-from augrun.core.python_source import _absolute, _parsed, source_of
+from augrun.core.python_source import absolute_module, parse_source, source_of
+
+#: Packages whose code changes no result: it runs, finds, records and shows. The face of `augrun` sets up the process.
+MACHINERY = ("augrun.cli", "augrun.sweeps", "augrun.tracking", "augrun.core.runtime", "augrun.core.store")
+
+#: What results are shown by; code of the stages that hold results, and of no other.
+REPORTS = "augrun.reports"
 
 
-class _Kept:
-    """What is known of sources, by path, kept in a file of the user's until the source changes."""
+class SourceCache:
+    """Digests and imports of sources, by path, in a file of the user's, each valid until its source changes."""
 
     def __init__(self) -> None:
         self.entries: dict[str, list[Any]] | None = None
@@ -35,7 +42,7 @@ class _Kept:
         own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
         return folder / f"code-{sys.version_info.major}.{sys.version_info.minor}-{own}.json"
 
-    def of(self, path: Path) -> tuple[str, tuple[str, ...]] | None:
+    def lookup(self, path: Path) -> tuple[str, tuple[str, ...]] | None:
         """Digest and imports of a source; None where they are not known, or not of what it is now."""
         if self.entries is None:
             self.entries = {}
@@ -70,7 +77,7 @@ def _stamp(path: Path) -> list[int]:
     return [found.st_mtime_ns, found.st_size]
 
 
-_kept = _Kept()
+_cache = SourceCache()
 
 
 def _imports(tree: ast.Module, module: str) -> set[str]:
@@ -80,14 +87,14 @@ def _imports(tree: ast.Module, module: str) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, module)
+            base = absolute_module(node, module)
             found.add(base)
             found.update(f"{base}.{alias.name}" for alias in node.names)
     return found
 
 
 @lru_cache(maxsize=None)
-def _facts(module: str) -> tuple[str, tuple[str, ...]] | None:
+def _digest_and_imports(module: str) -> tuple[str, tuple[str, ...]] | None:
     """A module's own digest and what it imports; None where it has no source.
 
     To read all of a component's sources takes seconds, so that both are kept from one process to the next.
@@ -95,12 +102,12 @@ def _facts(module: str) -> tuple[str, tuple[str, ...]] | None:
     path = source_of(module)
     if path is None:
         return None
-    known = _kept.of(path)
+    known = _cache.lookup(path)
     if known is None:
-        tree = _parsed(path)
+        tree = parse_source(path)
         imports = sorted(_imports(tree, module))
         known = _digest(tree), tuple(imports)
-        _kept.keep(path, known)
+        _cache.keep(path, known)
     return known
 
 
@@ -115,30 +122,46 @@ def _digest(tree: ast.Module) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
-def code_modules(module: str) -> tuple[str, ...]:
-    """`module` and all modules that it imports, directly or not, from its own package or from augrun."""
-    packages = {module.split(".")[0], "augrun"}
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name.split(".")[0] not in packages:
-            continue
-        facts = _facts(name)
-        if facts is None:
-            continue
-        seen.add(name)
-        waiting.extend(facts[1])
-    return tuple(sorted(seen))
+def is_machinery(module: str, reports: bool) -> bool:
+    """Return whether a module's code changes no result of a stage.
+
+    Args:
+        module: dotted path.
+        reports: whether the stage's result holds reports, as those of conditions and comparisons do.
+    """
+    packages = MACHINERY if reports else (*MACHINERY, REPORTS)
+    return module == "augrun" or any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 @lru_cache(maxsize=None)
-def code_digest(module: str) -> str:
-    """Digest of the syntax trees of `code_modules(module)`, comments and docstrings left out."""
+def code_modules(module: str, reports: bool = False) -> tuple[str, ...]:
+    """Return `module` and all modules whose code its result depends on, sorted.
+
+    Those are the modules that it imports, directly or not, from its own package or from augrun, without the machinery
+    (`is_machinery`) and what is imported by way of that alone. `module` itself is among them wherever it lies.
+    """
+    packages = {module.split(".")[0], "augrun"}
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.split(".")[0] not in packages or (name != module and is_machinery(name, reports)):
+            continue
+        known = _digest_and_imports(name)
+        if known is None:
+            continue
+        found.add(name)
+        waiting.extend(known[1])
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=None)
+def code_digest(module: str, reports: bool = False) -> str:
+    """Return the digest of the syntax trees of `code_modules`, comments and docstrings left out."""
     total = hashlib.sha256()
-    for name in code_modules(module):
-        facts = _facts(name)
-        assert facts is not None
-        total.update(f"{name} {facts[0]}\n".encode())
-    _kept.write()
+    for name in code_modules(module, reports):
+        known = _digest_and_imports(name)
+        assert known is not None
+        total.update(f"{name} {known[0]}\n".encode())
+    _cache.write()
     return total.hexdigest()

@@ -217,7 +217,7 @@ class Store:
         content = {
             "settings": dict(settings),
             "inputs": dict(inputs),
-            "code": code_digest(code),
+            "code": code_digest(code, reports=kind in RESULTS),
             "module": code,
             "version": version,
             "seed": seed,

@@ -30,8 +30,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (root / f"{name}.py").write_text(textwrap.dedent(text))
         for cached in (
             python_source.source_of,
-            python_source._tree,
-            code_digest._facts,
+            python_source.syntax_tree,
+            code_digest._digest_and_imports,
             code_digest.code_digest,
             config_component.describe,
         ):
@@ -53,29 +53,29 @@ def test_comments_and_docstrings_leave_the_digest_alone(package):
 
 def test_what_is_known_of_a_source_is_kept_until_it_changes(package, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(code_digest, "_kept", code_digest._Kept())
+    monkeypatch.setattr(code_digest, "_cache", code_digest.SourceCache())
     package("a", "from toypkg import b\n")
     package("b", "x = 1\n")
     old = time.time() - 60
     for path in (tmp_path / "toypkg").iterdir():
         os.utime(path, (old, old))
     before = code_digest.code_digest("toypkg.a")
-    monkeypatch.setattr(code_digest, "_kept", code_digest._Kept())
+    monkeypatch.setattr(code_digest, "_cache", code_digest.SourceCache())
     package("a", "from toypkg import b\n")
     os.utime(tmp_path / "toypkg" / "a.py", (old, old))
-    monkeypatch.setattr(code_digest, "_parsed", None)  # nothing is read again
+    monkeypatch.setattr(code_digest, "parse_source", None)  # nothing is read again
     assert code_digest.code_digest("toypkg.a") == before
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(code_digest, "_kept", code_digest._Kept())
+    monkeypatch.setattr(code_digest, "_cache", code_digest.SourceCache())
     package("b", "x = 2\n")  # as long as before
     os.utime(tmp_path / "toypkg" / "b.py", (old + 1, old + 1))
     changed = code_digest.code_digest("toypkg.a")
     assert changed != before
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache" / "augrun" / "none.json"))  # no folder
     (tmp_path / "cache" / "augrun" / "none.json").write_text("")
-    monkeypatch.setattr(code_digest, "_kept", code_digest._Kept())
+    monkeypatch.setattr(code_digest, "_cache", code_digest.SourceCache())
     package("b", "x = 2\n")
     assert code_digest.code_digest("toypkg.a") == changed
 
