@@ -30,7 +30,7 @@ def targets(value: object) -> list[str]:
 def test_every_renamed_class_is_there_and_its_old_module_is_not() -> None:
     for old, new in RENAMED.items():
         assert describe(new).target == new
-        with pytest.raises(Exception, match="no Python module|defines no class"):
+        with pytest.raises(Exception, match=r"no Python module|defines no class"):
             describe(old)
 
 
