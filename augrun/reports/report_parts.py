@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from augrun.reports.page import data_uri, escape
+from augrun.reports.html_templates import render
+from augrun.reports.page import data_uri
 from augrun.reports.tables import NOTHING, number, signed
 
 #: Confusion matrices with more classes than these are pictures without figures.
@@ -62,16 +63,11 @@ def gains(dataset: str, classes: Sequence[str], reference: Shown, others: Sequen
     most = max((float(np.abs(gain[np.isfinite(gain)]).max(initial=0.0)) for gain in gains), default=0.0)
     rows = []
     for place, label in enumerate(classes):
-        cells = "".join(_heat_cell(gain[place], most) for gain in gains)
-        known = f"<td>{of['support'][place]:,}</td><td>{number(_plain(levels[place]))}</td>"
-        rows.append(f'<tr><th scope="row">{escape(label)}</th>{known}{cells}</tr>')
+        known = [_heat(f"{of['support'][place]:,}"), _heat(number(_plain(levels[place])))]
+        rows.append({"name": label, "cells": [*known, *(_heat_cell(gain[place], most) for gain in gains)]})
     names = ["clips", reference.name, *(one.name for one in others)]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     caption = f"{dataset}: {of['metric']} of each class, and what it gains"
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="heat"><caption>'
-        f"{escape(caption)}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    return render("heat_table.html.j2", label=caption, caption=caption, headings=names, rows=rows)
 
 
 def _class_means(entry: Mapping[str, Any]) -> np.ndarray:
@@ -86,13 +82,17 @@ def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _heat_cell(value: float, most: float) -> str:
-    """A gain, the stronger coloured the larger it is."""
+def _heat(text: str, colour: str = "", share: int = 0) -> dict[str, Any]:
+    """Return a cell; with a colour, `share` percent of it are behind the text."""
+    return {"text": text, "colour": colour, "share": share}
+
+
+def _heat_cell(value: float, most: float) -> dict[str, Any]:
+    """Return the cell of a gain, the stronger coloured the larger it is."""
     if not np.isfinite(value):
-        return f"<td>{NOTHING}</td>"
+        return _heat(NOTHING)
     share = 0 if most == 0 else round(55 * abs(value) / most)
-    colour = "var(--c1)" if value >= 0 else "var(--c2)"
-    return f'<td style="background: color-mix(in srgb, {colour} {share}%, transparent)">{signed(float(value))}</td>'
+    return _heat(signed(float(value)), "var(--c1)" if value >= 0 else "var(--c2)", share)
 
 
 def confusion(name: str, counts: np.ndarray, classes: Sequence[str]) -> str:
@@ -103,23 +103,12 @@ def confusion(name: str, counts: np.ndarray, classes: Sequence[str]) -> str:
         from augrun.reports.embedding import picture
 
         drawn = data_uri(picture(shares * 60.0 - 60.0), "image/png")
-        style = "width: 100%; image-rendering: pixelated"
-        side = f'<img alt="Confusion matrix of {escape(name)}" style="{style}" src="{drawn}">'
-        return f"<div><h4>{escape(name)}</h4>{side}</div>"
-    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in classes)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>'
-        + "".join(
-            f'<td style="background: color-mix(in srgb, var(--c1) {round(70 * share)}%, transparent)">{share:.2f}</td>'
-            for share in row
-        )
-        + "</tr>"
+        return render("confusion_picture.html.j2", name=name, address=drawn)
+    rows = [
+        {"name": label, "cells": [_heat(f"{share:.2f}", "var(--c1)", round(70 * share)) for share in row]}
         for label, row in zip(classes, shares, strict=True)
-    )
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="Confusions of {escape(name)}"><table class="heat">'
-        f"<caption>{escape(name)}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    ]
+    return render("heat_table.html.j2", label=f"Confusions of {name}", caption=name, headings=classes, rows=rows)
 
 
 def curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
