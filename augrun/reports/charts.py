@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from augrun.reports.page import escape
+from augrun.reports.html_templates import render
 
 #: For light and for dark pages; colours that the colour-blind tell apart (Okabe and Ito).
 COLOURS = 7
@@ -61,30 +62,58 @@ def effects(rows: Sequence[Effect], title: str) -> str:
     place = lambda value: left + (value - low) / (high - low) * (_WIDTH - left - 12)  # noqa: E731
     height = _TOP + _ROW * len(rows) + _BOTTOM
     base = _TOP + _ROW * len(rows)
-    marks = [f'<line class="zero" x1="{place(0):.1f}" x2="{place(0):.1f}" y1="{_TOP}" y2="{base}"/>']
+    marks = [_mark("line", {"class": "zero", "x1": f"{place(0):.1f}", "x2": f"{place(0):.1f}", "y1": _TOP, "y2": base})]
     for value in ticks(low, high):
         marks.append(
-            f'<line class="axis" x1="{place(value):.1f}" x2="{place(value):.1f}" y1="{base}" y2="{base + 4}"/>'
+            _mark(
+                "line",
+                {"class": "axis", "x1": f"{place(value):.1f}", "x2": f"{place(value):.1f}", "y1": base, "y2": base + 4},
+            )
         )
         marks.append(
-            f'<text class="faint" x="{place(value):.1f}" y="{base + 18}" text-anchor="middle">{_signed(value)}</text>'
+            _mark(
+                "text",
+                {"class": "faint", "x": f"{place(value):.1f}", "y": base + 18, "text-anchor": "middle"},
+                _signed(value),
+            )
         )
     for at, row in enumerate(rows):
         y = _TOP + _ROW * (at + 0.5)
         colour = "var(--c1)" if row.certain else "var(--c0)"
-        marks.append(f'<text x="{left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(row.name))}</text>')
+        marks.append(
+            _mark("text", {"x": f"{left - 8:.1f}", "y": f"{y + 4:.1f}", "text-anchor": "end"}, _short(row.name))
+        )
         if row.low is not None and row.high is not None:
             marks.append(
-                f'<line x1="{place(row.low):.1f}" x2="{place(row.high):.1f}" y1="{y}" y2="{y}" stroke="{colour}" '
-                'stroke-width="2"/>'
+                _mark(
+                    "line",
+                    {
+                        "x1": f"{place(row.low):.1f}",
+                        "x2": f"{place(row.high):.1f}",
+                        "y1": y,
+                        "y2": y,
+                        "stroke": colour,
+                        "stroke-width": "2",
+                    },
+                )
             )
         fill = colour if row.certain else "var(--paper)"
         marks.append(
-            f'<circle cx="{place(row.difference):.1f}" cy="{y}" r="4.5" fill="{fill}" stroke="{colour}" '
-            f'stroke-width="2"><title>{escape(_told(row))}</title></circle>'
+            _mark(
+                "circle",
+                {
+                    "cx": f"{place(row.difference):.1f}",
+                    "cy": y,
+                    "r": "4.5",
+                    "fill": fill,
+                    "stroke": colour,
+                    "stroke-width": "2",
+                },
+                title=_told(row),
+            )
         )
     said = f"{title}: " + "; ".join(_told(row) for row in rows)
-    return _figure(title, f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(said)}">', marks)
+    return _figure(title, said, height, marks)
 
 
 def _told(row: Effect) -> str:
@@ -109,37 +138,59 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: 
     down = lambda y: bottom - (y - low) / (high - low) * (bottom - top)  # noqa: E731
     marks = []
     for value in ticks(low, high):
-        marks.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{down(value):.1f}" y2="{down(value):.1f}"/>')
-        marks.append(f'<text class="faint" x="{left - 6}" y="{down(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
+        marks.append(
+            _mark(
+                "line",
+                {"class": "axis", "x1": left, "x2": right, "y1": f"{down(value):.1f}", "y2": f"{down(value):.1f}"},
+            )
+        )
+        marks.append(
+            _mark(
+                "text",
+                {"class": "faint", "x": left - 6, "y": f"{down(value) + 4:.1f}", "text-anchor": "end"},
+                f"{value:g}",
+            )
+        )
     for value in ticks(first, last):
         if value == int(value):
             marks.append(
-                f'<text class="faint" x="{across(value):.1f}" y="{bottom + 18}" text-anchor="middle">{value:g}</text>'
+                _mark(
+                    "text",
+                    {"class": "faint", "x": f"{across(value):.1f}", "y": bottom + 18, "text-anchor": "middle"},
+                    f"{value:g}",
+                )
             )
-    marks.append(f'<text class="faint" x="{right}" y="{bottom + 32}" text-anchor="end">epoch</text>')
+    marks.append(_mark("text", {"class": "faint", "x": right, "y": bottom + 32, "text-anchor": "end"}, "epoch"))
     for name, (epochs, values) in series.items():
         points = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(epochs, values, strict=True))
         marks.append(
-            f'<polyline points="{points}" fill="none" stroke="var(--c{colours[name] % COLOURS})" stroke-width="2">'
-            f"<title>{escape(name)}</title></polyline>"
+            _mark(
+                "polyline",
+                {"points": points, "fill": "none", "stroke": f"var(--c{colours[name] % COLOURS})", "stroke-width": "2"},
+                title=name,
+            )
         )
         if len(epochs) == 1:
             marks.append(
-                f'<circle cx="{across(epochs[0]):.1f}" cy="{down(values[0]):.1f}" r="3" '
-                f'fill="var(--c{colours[name] % COLOURS})"/>'
+                _mark(
+                    "circle",
+                    {
+                        "cx": f"{across(epochs[0]):.1f}",
+                        "cy": f"{down(values[0]):.1f}",
+                        "r": "3",
+                        "fill": f"var(--c{colours[name] % COLOURS})",
+                    },
+                )
             )
     ends = "; ".join(f"{name} ends at {values[-1]:.3g}" for name, (_, values) in series.items())
-    said = escape(f"{title} over epochs: {ends}")
-    return _figure(title, f'<svg viewBox="0 0 {_WIDTH} {bottom + 38}" role="img" aria-label="{said}">', marks)
+    said = f"{title} over epochs: {ends}"
+    return _figure(title, said, bottom + 38, marks)
 
 
 def key(colours: Mapping[str, int]) -> str:
     """Which colour is which condition's."""
-    entries = "".join(
-        f'<li class="key lines"><i style="background: var(--c{number % COLOURS})"></i>{escape(name)}</li>'
-        for name, number in colours.items()
-    )
-    return f'<ul class="key">{entries}</ul>'
+    entries = [{"name": name, "colour": number % COLOURS} for name, number in colours.items()]
+    return render("chart_key.html.j2", entries=entries)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -165,5 +216,10 @@ def _short(name: str, most: int = 26) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _figure(title: str, head: str, marks: Sequence[str]) -> str:
-    return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{head}{"".join(marks)}</svg></figure>'
+def _mark(tag: str, attributes: Mapping[str, object], text: str = "", title: str = "") -> dict[str, Any]:
+    """Return an SVG element; browsers show its title where the pointer rests."""
+    return {"tag": tag, "attributes": attributes, "text": text, "title": title}
+
+
+def _figure(title: str, label: str, height: int, marks: Sequence[Mapping[str, Any]]) -> str:
+    return render("chart.html.j2", title=title, label=label, width=_WIDTH, height=height, marks=marks)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import jinja2
+import numpy as np
 import pytest
 
+from augrun.reports import charts
 from augrun.reports.html_templates import render
 from augrun.reports.page import document
+from augrun.reports.report_parts import confusion
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 SHOWN = "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&#34;&#39;"
@@ -30,3 +33,16 @@ def test_a_table_escapes_names_headings_and_cells() -> None:
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="'title' is undefined"):
         render("page.html.j2", note="", style="", script="", body="")
+
+
+def test_charts_escape_names_and_titles() -> None:
+    page = charts.effects([charts.Effect(HOSTILE[:20], 0.1, 0.0, 0.2, True)], HOSTILE)
+    page += charts.lines({HOSTILE: ([1.0, 2.0], [0.5, 0.4])}, HOSTILE, {HOSTILE: 1}) + charts.key({HOSTILE: 1})
+    assert "<script" not in page
+    assert page.count(SHOWN) == 7
+
+
+def test_confusions_escape_names_and_classes() -> None:
+    page = confusion(HOSTILE, np.eye(2), [HOSTILE, "calm"]) + confusion(HOSTILE, np.eye(13), [*"abcdefghijklm"])
+    assert "<script" not in page
+    assert page.count(SHOWN) == 6
