@@ -16,16 +16,17 @@ from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
 from augrun.classifiers.mobilenetv2_attention.network import VECTOR, Network, imagenet_weights, mixup, spec_augment
 from augrun.core.errors import AugrunError
 from augrun.core.job import Job
-from augrun.core.runtime.malloc import keep_memory
 from augrun.core.seeding import derive_seed
-from augrun.core.training.device import device
 from augrun.core.training.distributed import gathered
 from augrun.core.training.fit import FitResult, fit, read_weights, reseed
 from augrun.core.training.model_files import leave, load
+from augrun.core.training.prediction import predict
 from augrun.features.cache import Features
 from augrun.features.examples import Examples
 
 MONITOR = "validation/roc_auc_macro"
+
+PREDICTED_AT_ONCE = 8
 
 
 def train_phases(settings: MobileNetV2Attention, train: Examples, validation: Examples, job: Job) -> None:
@@ -88,21 +89,13 @@ def _through(
     width: int,
 ) -> np.ndarray:
     """What `of` gives of all clips in the trained network, shape (clips, width), float32."""
-    network = network_of(settings, model["shape"], pretrained=False)
-    network.load_state_dict({name.removeprefix("network."): value for name, value in model["state"].items()})
-    where = device(job.hardware)
-    if where.type == "cpu":
-        keep_memory()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.to(where).eval()
     clips = _Inputs(features, settings.frames, settings.divide_by)
-    found = np.empty((len(features), width), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(features), 8):
-            stop = min(start + 8, len(features))
-            batch = torch.stack([clips[row] for row in range(start, stop)]).to(where)
-            found[start:stop] = of(network, batch).float().cpu().numpy()
-    return found
+
+    def read_batch(rows: range) -> torch.Tensor:
+        return torch.stack([clips[row] for row in rows])
+
+    network, size = network_of(settings, model["shape"], pretrained=False), (len(features), width)
+    return predict(network, model["state"], of, read_batch, size, PREDICTED_AT_ONCE, job.hardware)
 
 
 def phases_of(settings: MobileNetV2Attention) -> list[tuple[str, int, dict[str, Any]]]:

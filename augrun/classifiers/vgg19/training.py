@@ -19,11 +19,10 @@ from augrun.classifiers.vgg19.network import VGG19 as Network
 from augrun.classifiers.vgg19.settings import FIT
 from augrun.core.errors import AugrunError
 from augrun.core.job import Job
-from augrun.core.runtime.malloc import keep_memory
-from augrun.core.training.device import device
 from augrun.core.training.distributed import gathered
 from augrun.core.training.fit import fit, read_weights, reseed
 from augrun.core.training.model_files import leave, load
+from augrun.core.training.prediction import predict
 from augrun.features.cache import Features
 from augrun.features.examples import Examples
 
@@ -84,20 +83,12 @@ def _through(
     """What `of` gives of all segments in the trained network, shape (segments, width), float32."""
     shape = model["shape"]
     _check_frames(features, shape["frames"], "the classifier was trained on")
-    network = network_of(settings, shape)
-    network.load_state_dict({name.removeprefix("network."): value for name, value in model["state"].items()})
-    where = device(job.hardware)
-    if where.type == "cpu":
-        keep_memory()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.to(where).eval()
-    found = np.empty((len(features), width), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(features), PREDICTED_AT_ONCE):
-            stop = min(start + PREDICTED_AT_ONCE, len(features))
-            batch = torch.from_numpy(np.stack([features[row] for row in range(start, stop)])).to(where)
-            found[start:stop] = of(network, batch).float().cpu().numpy()
-    return found
+
+    def read_batch(rows: range) -> torch.Tensor:
+        return torch.from_numpy(np.stack([features[row] for row in rows]))
+
+    network, size = network_of(settings, shape), (len(features), width)
+    return predict(network, model["state"], of, read_batch, size, PREDICTED_AT_ONCE, job.hardware)
 
 
 def network_of(settings: VGG19, shape: dict[str, Any]) -> Network:

@@ -14,7 +14,7 @@ SIX = "a = 1\nb = a + 2\nc = f(b)\nprint(c)\nd = [a, b]\nreturn d\n"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = Path(__file__).parents[1] / "scripts" / "count_repeats.py"
+    path = Path(__file__).parents[2] / "scripts" / "count_repeats.py"
     spec = importlib.util.spec_from_file_location("count_repeats", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
