@@ -31,7 +31,7 @@ MOVES = {
     ("tracking/download.py", "_fetch", "rename"): "a folder",
     ("corpora/standin/__init__.py", "_put", "rename"): "a folder; another process may be faster",
     ("experiment/profiling.py", "_save", "replace"): "renames a finished trace",
-    ("experiment/profiling.py", "leave", "replace"): "a folder",
+    ("experiment/profiling.py", "write", "replace"): "a folder",
 }
 
 

@@ -13,7 +13,7 @@ from augrun.cli.main import run
 from augrun.core.config.component import describe
 from augrun.core.config.compose import compose
 from augrun.core.config.renamed_targets import RENAMED, with_current_targets
-from augrun.experiment.checks import check
+from augrun.experiment.checks import check_config
 
 #: The GAN of functionals of Sahu et al. on the rendered stand-in of IEMOCAP, as augrun 0.1 recorded it.
 RECORDED = Path(__file__).with_name("recorded_0_1")
@@ -39,7 +39,7 @@ def test_a_recorded_configuration_names_its_classes_by_their_paths_of_now() -> N
     assert len(set(targets(config)) & RENAMED.keys()) == 2  # the generator and the hardware
     current = with_current_targets(config)
     assert not set(targets(current)) & RENAMED.keys()
-    check(current)
+    check_config(current)
     assert {key: value for key, value in current["generator"].items() if key != "_target_"} == {
         key: value for key, value in config["generator"].items() if key != "_target_"
     }
@@ -56,7 +56,7 @@ def test_a_yaml_of_ones_own_may_name_the_old_path(tmp_path: Path) -> None:
     )
     config = compose(["trainer=mine"], tmp_path)
     assert config["trainer"]["_target_"] == "augrun.core.job.Hardware"
-    check(config)
+    check_config(config)
 
 
 @pytest.mark.slow

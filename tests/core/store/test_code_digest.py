@@ -33,6 +33,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             python_source.syntax_tree,
             code_digest._digest_and_imports,
             code_digest.code_digest,
+            code_digest.code_modules,
             config_component.describe,
         ):
             cached.cache_clear()
