@@ -315,7 +315,8 @@ def test_a_misspelt_launcher_or_setting_is_named(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("ended", [signal.SIGINT, signal.SIGKILL])
 def test_jobs_end_with_their_sweep(ended: signal.Signals, tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from tests import toy_jobs; from tests.sweeps import test_launchers as t\n"
+        "import sys; from pathlib import Path; from tests import toy_jobs\n"
+        "from tests.sweeps import test_launchers as t\n"
         "t.launched('joblib', Path(sys.argv[1]), [toy_jobs.SLEEPER, toy_jobs.SLEEPER], 'hydra.launcher.jobs=2')"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
