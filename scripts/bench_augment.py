@@ -33,8 +33,8 @@ from augrun.core import audio
 from augrun.core.job import Hardware, Job
 from augrun.core.runtime.malloc import keep_memory
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.copy import Copy
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 from augrun.generators.signal import Signal
 from augrun.generators.signal.noise import Background
 from augrun.generators.signal.transforms import add_gaussian_noise, add_noise, pitch_shift, time_stretch
@@ -229,8 +229,12 @@ def whole(scratch: Path, noises: Corpus, sounds: Sequence[np.ndarray], options: 
     requests = pd.DataFrame(rows, columns=list(REQUEST_COLUMNS))
     total = float(requests["seconds"].sum())
     works: dict[str, Callable[[Job], None]] = {
-        "generator=signal": lambda job: Signal().generate(requests, ("any",), None, job, noise=noises),
-        "generator=copy": lambda job: Copy(prime_s=None, sample_s=None).generate(requests, ("any",), None, job),
+        "generator=signal": lambda job: Signal().generate(
+            GenerationInputs(requests, ("any",), None, job, noise=noises)
+        ),
+        "generator=copy": lambda job: Copy(prime_s=None, sample_s=None).generate(
+            GenerationInputs(requests, ("any",), None, job)
+        ),
     }
     cores = os.cpu_count() or 1
 

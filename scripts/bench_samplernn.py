@@ -46,7 +46,7 @@ from torch.nn.utils import parametrize
 from augrun.core.job import Hardware, Job
 from augrun.core.runtime.malloc import keep_memory
 from augrun.generators import samplernn
-from augrun.generators.base import REQUEST_COLUMNS
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 from augrun.generators.samplernn.model import SampleRNN
 from augrun.generators.samplernn.sampling import Sampler, split
 from augrun.generators.samplernn.steps import Form, Layer, packs, record
@@ -270,7 +270,7 @@ def long_run(options: argparse.Namespace, precision: str) -> None:
         accelerator = "cpu" if options.device == "cpu" else "gpu"
         hardware = Hardware(accelerator=accelerator, workers=os.cpu_count() or 1, progress=False)
         start = time.perf_counter()
-        generator.generate(requests, names, folder, Job(folder / "out", hardware=hardware))
+        generator.generate(GenerationInputs(requests, names, folder, Job(folder / "out", hardware=hardware)))
         wall = time.perf_counter() - start
         made = sum(soundfile.info(path).frames for path in (folder / "out").glob("*.wav")) / RATE
     new = made - count * options.prime

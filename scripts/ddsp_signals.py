@@ -30,9 +30,9 @@ from augrun.core import audio
 from augrun.core.job import Hardware, Job
 from augrun.core.training import fit
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.ddsp import DDSP, MODEL
 from augrun.generators.ddsp.synthesis import spectral_loss
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 
 RATE, SECONDS = 16000, 4.096
 SAMPLES = round(RATE * SECONDS)
@@ -310,7 +310,7 @@ def reconstruct(generator: DDSP, corpus: Corpus, fitted: Path, job: Job) -> list
         for turn, start in enumerate(starts)
     ]
     requests = pd.DataFrame(rows, columns=list(REQUEST_COLUMNS))
-    generator.generate(requests, KINDS, fitted, job)
+    generator.generate(GenerationInputs(requests, KINDS, fitted, job))
     return [audio.read(job.folder / f"{name}.wav") for name in requests["sample_id"]]
 
 

@@ -16,6 +16,7 @@ from augrun.classifiers.base import Classifier
 from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
 from augrun.features.cache import build, one_by_one
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 from tests.toy_jobs import Unsendable
 
 
@@ -36,9 +37,10 @@ class ClassMeans(Generator):
         counts = {"train": len(train), "validation": len(validation), "names": train.names}
         (job.folder / "seen.json").write_text(json.dumps(counts | {"shape": segments.shape[1:]}))
 
-    def generate(self, requests: Any, label_names: tuple[str, ...], fitted: Path | None, job: Any) -> None:
-        assert fitted is not None
-        means = np.load(fitted / "means.npy")
+    def generate(self, inputs: GenerationInputs) -> None:
+        requests, job = inputs.requests, inputs.job
+        assert inputs.fitted is not None
+        means = np.load(inputs.fitted / "means.npy")
         labels, seeds = requests["label"].tolist(), requests["seed"].tolist()
 
         def one(row: int) -> np.ndarray:
@@ -49,6 +51,16 @@ class ClassMeans(Generator):
 
     def notes(self) -> list[str]:
         return ["means of classes, nothing more."]
+
+
+@dataclass(frozen=True)
+class FormerClassMeans(ClassMeans):
+    """`ClassMeans` with the signature that `generate` had before `GenerationInputs`."""
+
+    def generate(  # type: ignore[override]
+        self, requests: Any, label_names: tuple[str, ...], fitted: Path | None, job: Any, **others: Any
+    ) -> None:
+        super().generate(GenerationInputs(requests, label_names, fitted, job, **others))
 
 
 @dataclass(frozen=True)

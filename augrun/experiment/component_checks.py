@@ -6,6 +6,7 @@ from augrun.core.config.component import build
 from augrun.core.errors import RequestError
 from augrun.core.store.stages import Stage
 from augrun.experiment.plan import ConditionPlan
+from augrun.generators.base import check_interface
 
 
 def check_components(plan: ConditionPlan, *groups: str) -> None:
@@ -16,7 +17,8 @@ def check_components(plan: ConditionPlan, *groups: str) -> None:
         groups: of `generator`, `reducer` and `classifier`; all by default.
 
     Raises:
-        RequestError: something is missing, or the corpus has no sound for a generator that wants it.
+        RequestError: something is missing, the generator's class has an earlier interface, or the corpus has no sound
+            for a generator that wants it.
     """
     _check_audio(plan)
     _check_folds(plan)
@@ -30,6 +32,8 @@ def check_components(plan: ConditionPlan, *groups: str) -> None:
             components = [build(plan.config[group])]
             if group == "classifier" or plan.domain != "waveform":
                 components.append(build(plan.representation))
+            if group == "generator":
+                check_interface(components[0])
             for component in components:
                 if hasattr(component, "check"):
                     component.check()

@@ -60,18 +60,19 @@ def _generate_for_figure(
 ) -> np.ndarray:
     """Samples of these classes for a figure; shape (classes, examples, frames, bands)."""
     from augrun.features.cache import Features
-    from augrun.generators.base import unprimed
+    from augrun.generators.requests import GenerationInputs, build_unprimed_requests
     from augrun.generators.samples import FEATURES
     from augrun.reports.spectra import EXAMPLES, pick
 
     plan, wanted = condition.plan, np.repeat(labels, EXAMPLES)
-    requests = unprimed(wanted.tolist(), plan.prime_requirements.sample_s or 0.0, fold_trial.seed)
+    requests = build_unprimed_requests(wanted.tolist(), plan.prime_requirements.sample_s or 0.0, fold_trial.seed)
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     scratch.mkdir()
     try:
         job = stage_job(plan, scratch, fold_trial.samples, "showing")
         fitted = fit_generator(condition, fold_trial)
-        build(plan.config["generator"]).generate(requests, names, fitted, job, **auxiliary_inputs(condition))
+        inputs = GenerationInputs(requests, names, fitted, job, **auxiliary_inputs(condition))
+        build(plan.config["generator"]).generate(inputs)
         return pick(Features.open(scratch / FEATURES), wanted, len(names))
     finally:
         shutil.rmtree(scratch)

@@ -15,6 +15,7 @@ from augrun.experiment.condition import Condition, stage_job
 from augrun.experiment.fold_trial import FoldTrial
 from augrun.experiment.joint_fits import first_of_each_stage, fit_jointly, joint_training_groups
 from augrun.experiment.sections import component_constant
+from augrun.generators.requests import GenerationInputs
 
 
 def fit_generator(condition: Condition, fold_trial: FoldTrial) -> Path | None:
@@ -77,10 +78,10 @@ def generate_samples(condition: Condition, fold_trial: FoldTrial) -> Corpus | No
         inputs = dict(auxiliary_inputs(condition))
         if plan.domain != "waveform" and requirements.primed:
             inputs["primes"] = _prime_features(condition, planned.requests["prime_clip"])
-        if component_constant(plan.config, "generator", "told_classes"):
+        if component_constant(plan.config, "generator", "wants_classes"):
             primes = train if requirements.pool is None else requirements.pool
             inputs["classes"] = dict(primes.clips[["clip_id", "labels"]].itertuples(index=False))
-        generator.generate(planned.requests, train.label_set.names, fitted, job, **inputs)
+        generator.generate(GenerationInputs(planned.requests, train.label_set.names, fitted, job, **inputs))
         if plan.domain == "waveform":
             summary = samples.commit(folder, planned, name, requirements)
         else:

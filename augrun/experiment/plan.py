@@ -34,7 +34,7 @@ from augrun.experiment.sections import (
 from augrun.features.mixup import Mixup
 from augrun.features.normalise import Normalise
 from augrun.features.segments import Segments
-from augrun.policies.base import Needs
+from augrun.generators.requests import PrimeRequirements
 from augrun.protocols.base import Fold, check_apart
 
 #: The groups that make a condition, in the order of a run's name.
@@ -144,7 +144,7 @@ class ConditionPlan:
     @property
     def drops_recordings(self) -> bool:
         """Whether the policy leaves recorded clips out of the training set."""
-        return bool(component_constant(self.config, "policy", "thins"))
+        return bool(component_constant(self.config, "policy", "drops_recordings"))
 
     @property
     def reduces(self) -> bool:
@@ -157,16 +157,18 @@ class ConditionPlan:
         return bool(component_constant(self.config, "generator", "draws_from") == "reserve")
 
     @property
-    def prime_requirements(self) -> Needs:
+    def prime_requirements(self) -> PrimeRequirements:
         """What the generator wants of a request."""
         constants = describe(self.config["generator"]["_target_"]).constants
         settings = schema.settings_of(self.config["generator"])
         sample = settings.get("sample_s")
         prime = settings.get("prime_s", sample)
-        source = self.role_corpora("generator").get("source") if constants.get("turns") == "source" else None
-        return Needs(bool(constants.get("primed")), prime, sample, bool(constants.get("reconstructs")), source)
+        from_source = constants.get("transforms_role") == "source"
+        source = self.role_corpora("generator").get("source") if from_source else None
+        primed, reconstructs = bool(constants.get("primed")), bool(constants.get("reconstructs"))
+        return PrimeRequirements(primed, prime, sample, reconstructs, source)
 
-    def prime_requirements_in(self, fold: Fold) -> Needs:
+    def prime_requirements_in(self, fold: Fold) -> PrimeRequirements:
         """Return the same in a fold, whose reserve some generators draw from.
 
         Raises:

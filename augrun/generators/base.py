@@ -6,47 +6,16 @@ it), its class-level constants say what it needs. Adding one touches three files
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import inspect
 from typing import ClassVar
 
-import numpy as np
-import pandas as pd
-
-from augrun.core.errors import AugrunError
+from augrun.core.errors import AugrunError, RequestError
 from augrun.core.job import Job
 from augrun.corpora.corpus import Corpus
+from augrun.generators.requests import GenerationInputs
 
-#: Columns of a request table, one row a sample to make. `label` is the class index the sample is for and
-#: `labels` the tuple of class indices it will carry; the prime is `prime_s` seconds of the recorded train
-#: clip `prime_clip` from `prime_start_s` (seconds within the file at `prime_path`).
-REQUEST_COLUMNS = (
-    "sample_id",
-    "label",
-    "labels",
-    "seconds",
-    "prime_clip",
-    "prime_path",
-    "prime_start_s",
-    "prime_s",
-    "seed",
-)
-
-
-def unprimed(labels: Sequence[int], seconds: float, seed: int) -> pd.DataFrame:
-    """Requests for one sample of each label, without primes.
-
-    Args:
-        labels: class indices, in any order.
-        seconds: of each sample.
-        seed: of all of them; each gets one of its own.
-    """
-    seeds = np.random.default_rng([seed, 3]).integers(2**31, size=len(labels)).tolist()
-    rows = [
-        (f"{label:03d}-{place:05d}", label, (label,), seconds, "", "", 0.0, 0.0, one)
-        for place, (label, one) in enumerate(zip(labels, seeds, strict=True))
-    ]
-    return pd.DataFrame(rows, columns=list(REQUEST_COLUMNS))
+#: Former names of class attributes, and today's. Nothing reads the former ones: a class that sets one is refused.
+RENAMED_ATTRIBUTES = {"told_classes": "wants_classes", "turns": "transforms_role"}
 
 
 class Generator:
@@ -57,11 +26,12 @@ class Generator:
         trained: whether `fit` does anything (else the fold's parts are never read).
         primed: whether each sample starts from a window of a recorded train clip.
         reconstructs: whether a sample is its prime made anew, and so exactly as long.
-        turns: `source` where its primes are the clips of that corpus, each of them for every class.
-        uses: roles (`source`, `noise`) whose corpora `fit` and `generate` get as keyword arguments of these names.
-        may_use: roles that they get where the condition has them.
+        transforms_role: `source` where its primes are the clips of that corpus, each of them for every class.
+        uses: roles (`source`, `noise`, `music`) whose corpora it gets: `generate` in the fields of these names
+            (`GenerationInputs`), `fit` as keyword arguments of these names.
+        may_use: roles that it gets in the same way where the condition has them.
         draws_from: `train`, or `reserve` where its primes are of the fold's reserve (`Fold.reserve`).
-        told_classes: whether `generate` gets `classes` as well: the class indices of each clip that may prime, by id.
+        wants_classes: whether `generate` gets `GenerationInputs.classes`, the classes of each clip that may prime.
         version: bumped by hand when the meaning of stored results changes without a code change.
 
     Fields that the policy reads: `sample_s` (seconds of one finished sample) and, where `primed` is true,
@@ -72,11 +42,11 @@ class Generator:
     trained: ClassVar[bool] = False
     primed: ClassVar[bool] = True
     reconstructs: ClassVar[bool] = False
-    turns: ClassVar[str | None] = None
+    transforms_role: ClassVar[str | None] = None
     uses: ClassVar[tuple[str, ...]] = ()
     may_use: ClassVar[tuple[str, ...]] = ()
     draws_from: ClassVar[str] = "train"
-    told_classes: ClassVar[bool] = False
+    wants_classes: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def notes(self) -> list[str]:
@@ -90,18 +60,54 @@ class Generator:
         """
         raise NotImplementedError(f"{type(self).__name__} has nothing to fit")
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Makes one sample per row of `requests` (`REQUEST_COLUMNS`) as `job.folder/<sample_id>.wav`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Make one sample for each row of `inputs.requests` as `inputs.job.folder/<sample_id>.wav`.
 
         Files that are there already are from an earlier, killed attempt and are complete: they are kept.
 
         Args:
-            requests: what to make.
-            label_names: the class names that `label` and `labels` index.
-            fitted: the folder that `fit` left, or None for a generator that is not trained.
-            job: where to write, and the seed.
+            inputs: the requests, the class names, the folder that `fit` filled, the job, and what else the class
+                attributes ask for.
         """
         raise NotImplementedError
+
+
+def check_interface(generator: Generator) -> None:
+    """Refuse a generator class that was written for an earlier interface.
+
+    Raises:
+        RequestError: `generate` does not take one argument, or a class attribute has its earlier name.
+    """
+    problems = []
+    signature = inspect.signature(generator.generate)
+    if not _takes_inputs(signature):
+        problems.append(
+            f"{_defining_class(generator, 'generate')}.generate({', '.join(signature.parameters)}): generate now "
+            "takes one argument, inputs (augrun.generators.requests.GenerationInputs), whose fields are the former "
+            "arguments; write\n    def generate(self, inputs: GenerationInputs) -> None:"
+        )
+    problems += [
+        f"{_defining_class(generator, old)}: the class attribute {old} is now called {new}; rename it"
+        for old, new in RENAMED_ATTRIBUTES.items()
+        if hasattr(generator, old)
+    ]
+    if problems:
+        raise RequestError("\n".join(problems))
+
+
+def _takes_inputs(signature: inspect.Signature) -> bool:
+    """Tell whether a bound `generate` can be called with the inputs alone, and does not expect a request table."""
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return next(iter(signature.parameters)) != "requests"
+
+
+def _defining_class(generator: Generator, attribute: str) -> str:
+    """Return the dotted name of the class that defines the attribute: the one to edit."""
+    owner = next(one for one in type(generator).__mro__ if attribute in vars(one))
+    return f"{owner.__module__}.{owner.__qualname__}"
 
 
 def require_sound(corpus: Corpus, generator: str) -> Corpus:

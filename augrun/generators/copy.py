@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import pandas as pd
-
 from augrun.core import audio
-from augrun.core.job import Job
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,10 @@ class Copy(Generator):
     sample_s: Annotated[float, "(0, inf)"] | None = 4.0
     sample_rate: Annotated[int, "[1000, inf)"] | None = None
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Copies the primes; see `Generator.generate`."""
-        for request in requests.itertuples(index=False):
-            path = job.folder / f"{request.sample_id}.wav"
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Copy the primes; see `Generator.generate`."""
+        for request in inputs.requests.itertuples(index=False):
+            path = inputs.job.folder / f"{request.sample_id}.wav"
             if path.exists():
                 continue
             rate = self.sample_rate or audio.probe(Path(request.prime_path)).sample_rate

@@ -6,15 +6,13 @@ A control: what a classifier gains by having more to look at whose labels tell n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 
 from augrun.core import audio
-from augrun.core.job import Job
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 
 #: Hz; below, pink noise has no part: it would be most of the energy there, and none of the sound.
 LOWEST = 20.0
@@ -40,10 +38,10 @@ class Noise(Generator):
     sample_s: Annotated[float, "(0, inf)"] = 4.0
     sample_rate: Annotated[int, "[1000, inf)"] = 44100
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Writes the noise; see `Generator.generate`."""
-        for request in requests.itertuples(index=False):
-            path = job.folder / f"{request.sample_id}.wav"
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Write the noise; see `Generator.generate`."""
+        for request in inputs.requests.itertuples(index=False):
+            path = inputs.job.folder / f"{request.sample_id}.wav"
             if not path.exists():
                 audio.write(path, self.sound(float(request.seconds), int(request.seed)), self.sample_rate)
 

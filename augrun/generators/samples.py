@@ -21,12 +21,12 @@ from augrun.core import audio
 from augrun.core.errors import AugrunError
 from augrun.core.files import write_text
 from augrun.corpora.corpus import COLUMNS, Corpus
-from augrun.policies.base import Needs, Plan
+from augrun.generators.requests import GenerationPlan, PrimeRequirements
 
 REQUESTS, DURATIONS, FEATURES, REPLACED = "requests.parquet", "durations.json", "features", "replaced.json"
 
 
-def commit(folder: Path, plan: Plan, generator: str, needs: Needs) -> dict[str, Any]:
+def commit(folder: Path, plan: GenerationPlan, generator: str, needs: PrimeRequirements) -> dict[str, Any]:
     """Checks that every sample is there and sounds, and writes the tables beside them.
 
     Args:
@@ -59,7 +59,11 @@ def commit(folder: Path, plan: Plan, generator: str, needs: Needs) -> dict[str, 
 
 
 def commit_features(
-    folder: Path, plan: Plan, generator: str, needs: Needs, seconds_of: Callable[[int], float] | None
+    folder: Path,
+    plan: GenerationPlan,
+    generator: str,
+    needs: PrimeRequirements,
+    seconds_of: Callable[[int], float] | None,
 ) -> dict[str, Any]:
     """The same for a generator that leaves features: one matrix a request, in their order.
 
@@ -92,7 +96,7 @@ def _finite(matrix: np.ndarray) -> bool:
     return bool(np.isfinite(matrix).all())
 
 
-def _write_tables(folder: Path, plan: Plan, durations: dict[str, float]) -> None:
+def _write_tables(folder: Path, plan: GenerationPlan, durations: dict[str, float]) -> None:
     table = plan.requests.copy()
     table["labels"] = [list(labels) for labels in table["labels"]]
     table.to_parquet(folder / REQUESTS)
@@ -105,7 +109,9 @@ def replaced(folder: Path) -> list[str]:
     return list(json.loads((folder / REPLACED).read_text(encoding="utf-8")))
 
 
-def account(plan: Plan, needs: Needs, seconds: Sequence[float], rates: Sequence[int]) -> dict[str, Any]:
+def account(
+    plan: GenerationPlan, needs: PrimeRequirements, seconds: Sequence[float], rates: Sequence[int]
+) -> dict[str, Any]:
     """What was made, as Godwin et al. 2021 tell it in section IV-A and Table II.
 
     Args:

@@ -7,16 +7,15 @@ what they are called.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from augrun.core.errors import AugrunError
-from augrun.core.job import Job
 from augrun.generators.copy import Copy
+from augrun.generators.requests import GenerationInputs
 
 
 @dataclass(frozen=True)
@@ -26,38 +25,25 @@ class Shuffled(Copy):
     What is asked for is what `Copy` is asked for. Settings are those of `Copy`.
     """
 
-    told_classes: ClassVar[bool] = True
+    wants_classes: ClassVar[bool] = True
 
     def notes(self) -> list[str]:
         """Says that the labels are wrong."""
         return ["no generator: recorded clips of the train part, with wrong classes; a sample is another one's prime"]
 
-    def generate(
-        self,
-        requests: pd.DataFrame,
-        label_names: tuple[str, ...],
-        fitted: Path | None,
-        job: Job,
-        classes: Mapping[str, tuple[int, ...]] | None = None,
-    ) -> None:
-        """Copies the primes of others; see `Generator.generate`.
-
-        Args:
-            requests: what to make.
-            label_names: the class names.
-            fitted: nothing.
-            job: where to write, and the seed.
-            classes: the class indices of each clip, by id.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Copy the primes of others, as `inputs.classes` tells them; see `Generator.generate`.
 
         Raises:
             AugrunError: every prime's clip carries the class of a sample.
         """
-        assert classes is not None
-        others = donors(requests, classes, label_names, job.seed)
+        assert inputs.classes is not None
+        requests = inputs.requests
+        others = donors(requests, inputs.classes, inputs.label_names, inputs.job.seed)
         windows = ["prime_clip", "prime_path", "prime_start_s", "prime_s"]
         swapped = requests.copy()
         swapped[windows] = requests[windows].to_numpy()[others]
-        super().generate(swapped, label_names, fitted, job)
+        super().generate(replace(inputs, requests=swapped))
 
 
 def donors(

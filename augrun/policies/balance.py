@@ -12,8 +12,8 @@ import pandas as pd
 
 from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.generators.base import REQUEST_COLUMNS
-from augrun.policies.base import Needs, Plan, Policy
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationPlan, PrimeRequirements
+from augrun.policies.base import Policy
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class BalanceToMajority(Policy):
 
     replace: Literal["none", "all", "majority"] = "none"
 
-    def plan(self, train: Corpus, needs: Needs, seed: int, units: np.ndarray | None = None) -> Plan:
+    def plan(
+        self, train: Corpus, needs: PrimeRequirements, seed: int, units: np.ndarray | None = None
+    ) -> GenerationPlan:
         """What brings the classes up, class by class; see `Policy.plan`.
 
         Primes are whole clips. Within a class they are drawn without replacement until all have served, then again.
@@ -63,7 +65,7 @@ class BalanceToMajority(Policy):
             rows += [_request(pool, label, draw, int(clip), needs, generator) for draw, clip in enumerate(primes)]
         table = pd.DataFrame(rows, columns=list(REQUEST_COLUMNS))
         seconds = float(table["seconds"].sum()) / len(counts)
-        return Plan(table, seconds, {}, tuple(replaced))
+        return GenerationPlan(table, seconds, {}, tuple(replaced))
 
     def _replacements(self, counts: np.ndarray, label: int) -> int:
         if self.replace == "none" or (self.replace == "majority" and counts[label] < counts.max()):
@@ -96,7 +98,9 @@ def _again_and_again(clips: np.ndarray, generator: np.random.Generator) -> Itera
         yield from generator.permutation(clips)
 
 
-def _request(pool: Corpus, label: int, draw: int, clip: int, needs: Needs, generator: np.random.Generator) -> tuple:
+def _request(
+    pool: Corpus, label: int, draw: int, clip: int, needs: PrimeRequirements, generator: np.random.Generator
+) -> tuple:
     """A row of the request table; a generator without primes gets none."""
     origin = pool.clips.iloc[clip]
     seed = int(generator.integers(2**31))

@@ -12,8 +12,8 @@ import pandas as pd
 
 from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.generators.base import REQUEST_COLUMNS
-from augrun.policies.base import Needs, Plan, Policy
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationPlan, PrimeRequirements
+from augrun.policies.base import Policy
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,9 @@ class EqualDuration(Policy):
     allow_reuse: bool = False
     inherit: Literal["drawn", "all"] = "drawn"
 
-    def plan(self, train: Corpus, needs: Needs, seed: int, units: np.ndarray | None = None) -> Plan:
+    def plan(
+        self, train: Corpus, needs: PrimeRequirements, seed: int, units: np.ndarray | None = None
+    ) -> GenerationPlan:
         """Draws the primes; see `Policy.plan`.
 
         Within a class, windows are drawn without replacement: first one of every clip, in random order,
@@ -75,7 +77,7 @@ class EqualDuration(Policy):
                     shortfalls[name] = budget - made
         if shortfalls:
             _warn(shortfalls, budget, part)
-        return Plan(pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), budget, shortfalls)
+        return GenerationPlan(pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), budget, shortfalls)
 
 
 def _draws(
@@ -113,7 +115,7 @@ class _Windows:
     A clip shorter than a window is one window, as long as the clip.
     """
 
-    def __init__(self, train: Corpus, needs: Needs, seed: int) -> None:
+    def __init__(self, train: Corpus, needs: PrimeRequirements, seed: int) -> None:
         self.starts = train.clips["start_s"].to_numpy(np.float64)
         self.durations = train.clips["duration_s"].to_numpy(np.float64)
         self.length = needs.prime_s

@@ -16,9 +16,9 @@ import pandas as pd
 
 from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import Corpus
-from augrun.generators.base import REQUEST_COLUMNS
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationPlan, PrimeRequirements
 from augrun.policies.balance import class_counts
-from augrun.policies.base import Needs, Plan, Policy
+from augrun.policies.base import Policy
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,9 @@ class PerRecording(Policy):
 
     version: ClassVar[int] = 1
 
-    def plan(self, train: Corpus, needs: Needs, seed: int, units: np.ndarray | None = None) -> Plan:
+    def plan(
+        self, train: Corpus, needs: PrimeRequirements, seed: int, units: np.ndarray | None = None
+    ) -> GenerationPlan:
         """A request a clip (or unit), in the clips' order; see `Policy.plan`.
 
         A generator that turns a source corpus into every class gets each of its clips for each class instead.
@@ -51,9 +53,9 @@ class PerRecording(Policy):
         rows = np.repeat(np.arange(len(train)), each)
         labels, clips = train.first_labels()[rows], train.clips.iloc[rows]
         requests = _requests(labels, clips, _seconds(clips, needs), needs.primed, seed)
-        return Plan(requests, float(requests["seconds"].sum()) / len(train.label_set), {})
+        return GenerationPlan(requests, float(requests["seconds"].sum()) / len(train.label_set), {})
 
-    def _drawn(self, train: Corpus, pool: Corpus, needs: Needs, seed: int) -> Plan:
+    def _drawn(self, train: Corpus, pool: Corpus, needs: PrimeRequirements, seed: int) -> GenerationPlan:
         """As many clips of the pool as the train part has of each class, or all that there are."""
         counts, of_pool = class_counts(train)[0], class_counts(pool, part="reserve")[1]
         rng = np.random.default_rng([seed, 6])
@@ -73,18 +75,18 @@ class PerRecording(Policy):
                 len(requests),
                 len(train),
             )
-        return Plan(requests, float(asked.mean()), short)
+        return GenerationPlan(requests, float(asked.mean()), short)
 
-    def _turned(self, train: Corpus, source: Corpus, seed: int) -> Plan:
+    def _turned(self, train: Corpus, source: Corpus, seed: int) -> GenerationPlan:
         """Each source clip once for every class: Bao et al. 2019, section 4.1, "each of the target emotions"."""
         classes = len(train.label_set)
         clips = source.clips.iloc[np.tile(np.arange(len(source)), classes)]
         labels = np.repeat(np.arange(classes), len(source))
         requests = _requests(labels, clips, clips["duration_s"].to_numpy(np.float64), True, seed)
-        return Plan(requests, source.seconds, {})
+        return GenerationPlan(requests, source.seconds, {})
 
 
-def _seconds(clips: pd.DataFrame, needs: Needs) -> np.ndarray | float:
+def _seconds(clips: pd.DataFrame, needs: PrimeRequirements) -> np.ndarray | float:
     """How long the samples are that the clips are asked to prime."""
     if needs.reconstructs or needs.sample_s is None:
         return clips["duration_s"].to_numpy(np.float64)

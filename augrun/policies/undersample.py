@@ -20,7 +20,7 @@ class Undersample(Policy):
         ratio: of the least to the most populated class.
     """
 
-    thins: ClassVar[bool] = True
+    drops_recordings: ClassVar[bool] = True
     generates: ClassVar[bool] = False
     version: ClassVar[int] = 1
 

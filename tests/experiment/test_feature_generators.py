@@ -12,6 +12,7 @@ from augrun.core.config.component import describe
 from augrun.core.errors import AugrunError, RequestError
 from augrun.experiment import run
 from augrun.experiment.classification import compose_training_set
+from augrun.experiment.component_checks import check_components
 from augrun.experiment.condition import Condition
 from augrun.experiment.generation import fit_generator, generate_samples
 from tests.experiment.test_leakage import condition, write
@@ -98,6 +99,21 @@ def test_its_results_say_what_it_made_and_show_it(tmp_path: Path) -> None:
         likes = [[np.abs(of - mean).mean() for mean in file["recorded"].mean(1)] for of in file["generated"].mean(1)]
         assert np.argmin(likes, axis=1).tolist() == [0, 1]
     assert not (folder / ".shown").exists()
+
+
+def test_a_generator_of_the_former_interface_is_refused_before_any_work(tmp_path: Path) -> None:
+    whole = made(tmp_path, "generator._target_=tests.toy_generators.FormerClassMeans")
+    with pytest.raises(RequestError) as refused:
+        run.run(whole.plan.config)
+    assert str(refused.value) == (
+        "tests.toy_generators.FormerClassMeans.generate(requests, label_names, fitted, job, others): generate now "
+        "takes one argument, inputs (augrun.generators.requests.GenerationInputs), whose fields are the former "
+        "arguments; write\n    def generate(self, inputs: GenerationInputs) -> None:"
+    )
+    stages = [stage for cell in whole.plan.fold_trials for stage in (cell.generator, cell.samples, cell.classifier)]
+    assert len(stages) == 3 and not any(stage is None or stage.done for stage in stages)
+    assert whole.plan.baseline is not None and not whole.plan.baseline.fold_trials[0].classifier.done
+    check_components(whole.plan, "classifier")  # which asks nothing of the generator
 
 
 def test_a_classifier_without_an_embedding_leaves_quality_out(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from augrun.generators.bagan import BAGAN, base
 from augrun.generators.bagan.base import BalancingGAN
 from augrun.generators.bagan.original import BAGANOriginal
 from augrun.generators.bagan.training import Adversaries, Autoencoder
-from augrun.generators.base import REQUEST_COLUMNS
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -213,14 +213,14 @@ def test_half_precision_trains(tmp_path: Path) -> None:
 def test_segments_depend_on_their_request_alone(fitted: tuple[BalancingGAN, Path], tmp_path: Path) -> None:
     generator, folder = fitted
     requests = requests_for([0, 1, 2] * 12)  # two batches and a part
-    generator.generate(requests, NAMES, folder, job_in(tmp_path / "all"))
-    generator.generate(requests.iloc[[30, 4, 35]], NAMES, folder, job_in(tmp_path / "few", seed=5))
+    generator.generate(GenerationInputs(requests, NAMES, folder, job_in(tmp_path / "all")))
+    generator.generate(GenerationInputs(requests.iloc[[30, 4, 35]], NAMES, folder, job_in(tmp_path / "few", seed=5)))
     everything, few = made_in(tmp_path / "all"), made_in(tmp_path / "few")
     assert everything.shape == (36, 32, 32) and everything.dtype == np.float32
     assert np.abs(few - everything[[30, 4, 35]]).max() < 1e-4  # dB
     assert np.abs(everything[0] - everything[3]).max() > 0.1  # one class, two seeds
     other = requests.assign(label=1)
-    generator.generate(other, NAMES, folder, job_in(tmp_path / "other"))
+    generator.generate(GenerationInputs(other, NAMES, folder, job_in(tmp_path / "other")))
     assert np.array_equal(made_in(tmp_path / "other")[1], everything[1])
     assert np.abs(made_in(tmp_path / "other")[0] - everything[0]).max() > 0.1  # one seed, two classes
     whole = np.stack(list(examples_of().features))
@@ -232,7 +232,7 @@ def test_generation_continues_after_a_kill(
 ) -> None:
     generator, folder = fitted
     requests = requests_for([0, 1, 2] * 12)
-    generator.generate(requests, NAMES, folder, job_in(tmp_path / "whole"))
+    generator.generate(GenerationInputs(requests, NAMES, folder, job_in(tmp_path / "whole")))
     plain, batches = base._decode, []
 
     def stumble(*given: Any) -> np.ndarray:
@@ -244,24 +244,26 @@ def test_generation_continues_after_a_kill(
     monkeypatch.setattr(base, "_decode", stumble)
     job = job_in(tmp_path / "broken")
     with pytest.raises(KeyboardInterrupt):
-        generator.generate(requests, NAMES, folder, job)
+        generator.generate(GenerationInputs(requests, NAMES, folder, job))
     with pytest.raises(AugrunError, match="holds no finished features"):
         Features.open(job.folder / "features")
     batches[:] = [0, 0]
-    generator.generate(requests, NAMES, folder, job)
+    generator.generate(GenerationInputs(requests, NAMES, folder, job))
     assert batches[2:] == [16, 16]  # the first batch is kept; the last one is filled up
     for path in (tmp_path / "whole" / "features").iterdir():
         assert (job.folder / "features" / path.name).read_bytes() == path.read_bytes(), path.name
-    generator.generate(requests_for([0] * 36), NAMES, folder, job)  # other requests: nothing is mistaken for theirs
+    generator.generate(
+        GenerationInputs(requests_for([0] * 36), NAMES, folder, job)
+    )  # other requests: nothing is mistaken for theirs
     assert not np.array_equal(made_in(job.folder)[1], made_in(tmp_path / "whole")[1])
 
 
 def test_no_model_and_other_classes_are_errors(fitted: tuple[BalancingGAN, Path], tmp_path: Path) -> None:
     generator, folder = fitted
     with pytest.raises(AugrunError, match=f"holds no trained {generator.called} model"):
-        generator.generate(requests_for([0]), NAMES, tmp_path, job_in(tmp_path / "out"))
+        generator.generate(GenerationInputs(requests_for([0]), NAMES, tmp_path, job_in(tmp_path / "out")))
     with pytest.raises(AugrunError, match="trained on 3 classes, asked for are low, high"):
-        generator.generate(requests_for([0]), ("low", "high"), folder, job_in(tmp_path / "out"))
+        generator.generate(GenerationInputs(requests_for([0]), ("low", "high"), folder, job_in(tmp_path / "out")))
 
 
 @BOTH
@@ -279,7 +281,7 @@ def test_two_segments_of_a_class_are_enough(tmp_path: Path) -> None:
     """Fewer than a batch in all, too."""
     one = dataclasses.replace(TINY, autoencoder_updates=6, gan_updates=6, batch_size=8)
     one.fit(examples_of((2, 2, 2)), examples_of((2, 2, 2)), job_in(tmp_path / "fit"))
-    one.generate(requests_for([0, 1, 2] * 4), NAMES, tmp_path / "fit", job_in(tmp_path / "out"))
+    one.generate(GenerationInputs(requests_for([0, 1, 2] * 4), NAMES, tmp_path / "fit", job_in(tmp_path / "out")))
     assert np.isfinite(made_in(tmp_path / "out")).all()
     with np.load(tmp_path / "fit" / "classes.npz") as known:
         assert (known["shrinkage"] > 0.5).all()
@@ -335,7 +337,9 @@ def nearest_and_extreme(generator: BalancingGAN, folder: Path) -> tuple[np.ndarr
     """Trains on 128 × 128, and says of each class's segments which mean they are closest to, and the extreme shares."""
     train = examples_of((40, 30, 8), edge=128)
     generator.fit(train, examples_of((4, 4, 4), edge=128, seed=1), job_in(folder / "fit"))
-    generator.generate(requests_for([0] * 10 + [1] * 10 + [2] * 10), NAMES, folder / "fit", job_in(folder / "out"))
+    generator.generate(
+        GenerationInputs(requests_for([0] * 10 + [1] * 10 + [2] * 10), NAMES, folder / "fit", job_in(folder / "out"))
+    )
     made, labels = made_in(folder / "out").reshape(3, 10, 128, 128), train.targets.argmax(axis=1)
     recorded = np.stack(list(train.features))
     means = np.stack([recorded[labels == label].mean(axis=0) for label in range(3)])

@@ -23,6 +23,7 @@ from augrun.features.examples import Examples
 from augrun.features.span import Span
 from augrun.generators.cyclegan import CycleGAN
 from augrun.generators.cyclegan.training import Training
+from augrun.generators.requests import GenerationInputs
 
 CPU = Hardware(accelerator="cpu", progress=False)
 TINY = CycleGAN(
@@ -74,7 +75,7 @@ def turned(gan: CycleGAN, source: Examples, fitted: Path, out: Path) -> tuple[np
     labels = np.repeat(np.arange(3), len(source))
     requests = pd.DataFrame({"sample_id": [f"{place:03d}" for place in range(len(labels))], "label": labels})
     primes = source.features.select(np.tile(np.arange(len(source)), 3))
-    gan.generate(requests, NAMES, fitted, job(out), primes=primes)
+    gan.generate(GenerationInputs(requests, NAMES, fitted, job(out), primes=primes))
     return Features.open(out / "features").rows(), labels
 
 

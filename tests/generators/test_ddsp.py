@@ -20,10 +20,10 @@ import yaml
 from augrun.core.errors import AugrunError, RequestError
 from augrun.core.job import Hardware, Job
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.ddsp import DDSP, analysis
 from augrun.generators.ddsp.analysis import batch_of, windows_of
 from augrun.generators.ddsp.model import DDSPAutoencoder, white_noise
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 
 ROOT = Path(__file__).parent.parent.parent
 RATE = 16000
@@ -96,7 +96,7 @@ def test_fit_lowers_the_loss_and_leaves_the_model_alone(fitted: tuple[Path, Corp
 def test_reconstructions_resemble_their_primes(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
     """Closer in pitch and level to their own prime than silence or another prime is."""
     folder, corpus = fitted
-    TINY.generate(requests_for(corpus, 4), ("tone",), folder, job_in(tmp_path / "out"))
+    TINY.generate(GenerationInputs(requests_for(corpus, 4), ("tone",), folder, job_in(tmp_path / "out")))
     for place in range(4):
         sound, rate = soundfile.read(tmp_path / "out" / f"000-{place:05d}.wav")
         assert (rate, sound.shape) == (RATE, (8192,))
@@ -162,8 +162,8 @@ def test_seed_decides_the_weights(fitted: tuple[Path, Corpus], tmp_path: Path) -
 def test_generated_files_depend_on_their_request_alone(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
     folder, corpus = fitted
     requests = requests_for(corpus, 20)  # more than a batch
-    TINY.generate(requests, ("tone",), folder, job_in(tmp_path / "all"))
-    TINY.generate(requests.iloc[[18, 3]], ("tone",), folder, job_in(tmp_path / "few", seed=5))
+    TINY.generate(GenerationInputs(requests, ("tone",), folder, job_in(tmp_path / "all")))
+    TINY.generate(GenerationInputs(requests.iloc[[18, 3]], ("tone",), folder, job_in(tmp_path / "few", seed=5)))
     assert len(list((tmp_path / "all").iterdir())) == 20
     for sample_id in requests["sample_id"].iloc[[18, 3]]:
         one, other = (soundfile.read(tmp_path / way / f"{sample_id}.wav", dtype="int16")[0] for way in ("all", "few"))
@@ -177,12 +177,12 @@ def test_generation_continues_and_keeps_what_is_there(fitted: tuple[Path, Corpus
     requests = requests_for(corpus, 20)
     whole, broken = job_in(tmp_path / "whole"), job_in(tmp_path / "broken")
     for job in (whole, broken):
-        TINY.generate(requests, ("tone",), folder, job)
+        TINY.generate(GenerationInputs(requests, ("tone",), folder, job))
     kept = broken.folder / "000-00001.wav"
     written = kept.stat().st_mtime_ns
     for place in (2, 7):
         (broken.folder / f"000-{place:05d}.wav").unlink()
-    TINY.generate(requests, ("tone",), folder, broken)
+    TINY.generate(GenerationInputs(requests, ("tone",), folder, broken))
     for path in whole.folder.iterdir():
         assert (broken.folder / path.name).read_bytes() == path.read_bytes()
     assert kept.stat().st_mtime_ns == written  # complete files are left alone
@@ -190,7 +190,7 @@ def test_generation_continues_and_keeps_what_is_there(fitted: tuple[Path, Corpus
 
 def test_a_short_prime_gives_a_sample_as_short(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
     folder, corpus = fitted
-    TINY.generate(requests_for(corpus, 1, seconds=0.3), ("tone",), folder, job_in(tmp_path / "out"))
+    TINY.generate(GenerationInputs(requests_for(corpus, 1, seconds=0.3), ("tone",), folder, job_in(tmp_path / "out")))
     assert soundfile.info(tmp_path / "out" / "000-00000.wav").frames == 4800
 
 
@@ -281,7 +281,9 @@ def test_spectrograms_are_refused(tmp_path: Path) -> None:
 
 def test_no_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AugrunError, match="holds no trained ddsp model"):
-        TINY.generate(requests_for(corpus_of(tmp_path / "c"), 1), ("tone",), tmp_path, job_in(tmp_path / "out"))
+        TINY.generate(
+            GenerationInputs(requests_for(corpus_of(tmp_path / "c"), 1), ("tone",), tmp_path, job_in(tmp_path / "out"))
+        )
 
 
 def test_an_unreadable_prime_leaves_no_file(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_an_unreadable_prime_leaves_no_file(fitted: tuple[Path, Corpus], tmp_pat
     requests = requests_for(corpus, 2).assign(prime_path=str(tmp_path / "gone.wav"))
     job = job_in(tmp_path / "out")
     with pytest.raises(AugrunError, match=r"gone\.wav"):
-        TINY.generate(requests, ("tone",), folder, job)
+        TINY.generate(GenerationInputs(requests, ("tone",), folder, job))
     assert not list(job.folder.iterdir())
 
 

@@ -21,9 +21,9 @@ from augrun.core.errors import AugrunError, RequestError
 from augrun.core.job import Hardware, Job
 from augrun.core.store.code_digest import code_modules
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.ddsp import magenta
 from augrun.generators.ddsp.magenta import DDSPMagenta
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 
 ROOT = Path(__file__).parent.parent.parent
 RATE = 16000
@@ -100,7 +100,7 @@ def test_the_package_trains_and_reconstructs(environment: Path, tmp_path: Path) 
         assert (broken.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
     requests = requests_for(corpus, 4)
-    TINY.generate(requests, ("tone",), whole.folder, job_in(tmp_path / "all"))
+    TINY.generate(GenerationInputs(requests, ("tone",), whole.folder, job_in(tmp_path / "all")))
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [f"000-0000{place}.wav" for place in range(4)]
     for place in range(4):
         sound, rate = soundfile.read(tmp_path / "all" / f"000-{place:05d}.wav")
@@ -113,7 +113,7 @@ def test_the_package_trains_and_reconstructs(environment: Path, tmp_path: Path) 
     kept = some.folder / "000-00001.wav"
     kept.write_bytes((tmp_path / "all" / kept.name).read_bytes())
     written = kept.stat().st_mtime_ns
-    TINY.generate(requests.iloc[[3, 1]], ("tone",), whole.folder, some)
+    TINY.generate(GenerationInputs(requests.iloc[[3, 1]], ("tone",), whole.folder, some))
     assert kept.stat().st_mtime_ns == written
     assert (some.folder / "000-00003.wav").read_bytes() == (tmp_path / "all" / "000-00003.wav").read_bytes()
 
@@ -149,7 +149,9 @@ def test_no_environment_is_refused_with_the_mend(tmp_path: Path, monkeypatch: py
 
 def test_no_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AugrunError, match=r"holds no trained ddsp model \(weights\.npz\)"):
-        TINY.generate(requests_for(corpus_of(tmp_path / "c"), 1), ("tone",), tmp_path, job_in(tmp_path / "out"))
+        TINY.generate(
+            GenerationInputs(requests_for(corpus_of(tmp_path / "c"), 1), ("tone",), tmp_path, job_in(tmp_path / "out"))
+        )
 
 
 @pytest.mark.parametrize(

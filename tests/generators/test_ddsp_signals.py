@@ -17,10 +17,10 @@ from scipy import signal as filters
 from augrun.core import audio
 from augrun.core.job import Hardware, Job
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.ddsp import DDSP, MODEL
 from augrun.generators.ddsp.analysis import Arrays, batch_of
 from augrun.generators.ddsp.model import DDSPAutoencoder, white_noise
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,7 +93,7 @@ def generate(generator: DDSP, corpus: Corpus, fitted: Path, folder: Path) -> dic
         for place, clip in enumerate(corpus.clips.itertuples())
     ]
     requests = pd.DataFrame(rows, columns=list(REQUEST_COLUMNS))
-    generator.generate(requests, ("any",), fitted, job_in(folder))
+    generator.generate(GenerationInputs(requests, ("any",), fitted, job_in(folder)))
     return {name: soundfile.read(folder / f"{name}.wav", dtype="float32")[0] for name in requests["sample_id"]}
 
 

@@ -24,11 +24,10 @@ from augrun.core.errors import AugrunError, RequestError
 from augrun.core.job import Hardware, Job
 from augrun.core.store.code_digest import code_modules
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.exchange import process
 from augrun.generators.exchange.files import Exchange, Faults
 from augrun.generators.external import External, fill, placeholders
-from augrun.policies.base import Needs
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs, PrimeRequirements
 from augrun.policies.equal_duration import EqualDuration
 from tests.processes import restore_signals
 
@@ -93,7 +92,7 @@ def program(tmp_path: Path) -> Callable[..., External]:
 
 def failure(generator: External, requests: pd.DataFrame, folder: Path) -> str:
     with pytest.raises(AugrunError) as caught:
-        generator.generate(requests, LABELS, None, job_in(folder))
+        generator.generate(GenerationInputs(requests, LABELS, None, job_in(folder)))
     return str(caught.value)
 
 
@@ -113,7 +112,7 @@ def test_a_request_holds_all_there_is_to_know(program, recording, tmp_path: Path
     body = GOOD + f"open({str(tmp_path / 'seen')!r}, 'w', encoding='utf-8').write(json.dumps(requests))\n"
     job = job_in(tmp_path / "out")
     body += f"import shutil; shutil.copytree(os.path.dirname(requests[0]['prime']), {str(tmp_path / 'primes')!r})\n"
-    program(body).generate(requests_for(recording, 2), LABELS, None, job)
+    program(body).generate(GenerationInputs(requests_for(recording, 2), LABELS, None, job))
     first, second = json.loads((tmp_path / "seen").read_text(encoding="utf-8"))
     assert Path(first.pop("prime")).name == "001-00000.wav"
     assert first == {
@@ -139,7 +138,7 @@ def test_a_request_holds_all_there_is_to_know(program, recording, tmp_path: Path
 def test_samples_are_cut_to_the_length_that_was_asked(program, recording, tmp_path: Path) -> None:
     body = "lengths = [4000, 5000, 3601, 4000]\n"
     body += "for request, n in zip(requests, lengths): reply(request['sample_id'], file=sound(request, samples=n))\n"
-    program(body).generate(requests_for(recording), LABELS, None, job_in(tmp_path / "out"))
+    program(body).generate(GenerationInputs(requests_for(recording), LABELS, None, job_in(tmp_path / "out")))
     frames = [soundfile.info(path).frames for path in sorted((tmp_path / "out").iterdir())]
     assert frames == [4000, 4000, 3601, 4000]
 
@@ -147,24 +146,24 @@ def test_samples_are_cut_to_the_length_that_was_asked(program, recording, tmp_pa
 def test_reconstruction_is_asked_where_a_sample_has_no_length_of_its_own(program, recording, tmp_path: Path) -> None:
     needs = describe("augrun.generators.external.External").constants
     plan = EqualDuration(total_hours=1 / 3600).plan(
-        corpus_of(recording), Needs(bool(needs["primed"]), 0.25, None, bool(needs["reconstructs"])), 0
+        corpus_of(recording), PrimeRequirements(bool(needs["primed"]), 0.25, None, bool(needs["reconstructs"])), 0
     )
     assert set(plan.requests["seconds"]) == {0.25}
     example = External(sample_rate=RATE, sample_s=None, prime_s=0.25)  # hands back the prime where it is told to
-    example.generate(plan.requests, LABELS, None, job_in(tmp_path / "out"))
+    example.generate(GenerationInputs(plan.requests, LABELS, None, job_in(tmp_path / "out")))
     for request in plan.requests.itertuples():
         sound, _ = soundfile.read(tmp_path / "out" / f"{request.sample_id}.wav", dtype="int16")
         assert len(sound) == 2000
     body = "assert all(request['reconstruct'] for request in requests)\n" + GOOD
-    program(body, sample_s=None).generate(plan.requests, LABELS, None, job_in(tmp_path / "again"))
+    program(body, sample_s=None).generate(GenerationInputs(plan.requests, LABELS, None, job_in(tmp_path / "again")))
 
 
 def test_the_example_program_goes_on_with_the_prime(recording, tmp_path: Path) -> None:
     generator = External(sample_rate=RATE, sample_s=2.0, prime_s=0.7)
     generator.check()
     requests = requests_for(recording, 2, seconds=2.0).assign(prime_s=0.7, prime_start_s=0.5)
-    generator.generate(requests, LABELS, None, job_in(tmp_path / "one"))
-    generator.generate(requests, LABELS, None, job_in(tmp_path / "two"))
+    generator.generate(GenerationInputs(requests, LABELS, None, job_in(tmp_path / "one")))
+    generator.generate(GenerationInputs(requests, LABELS, None, job_in(tmp_path / "two")))
     sounds = [soundfile.read(path)[0] for path in sorted((tmp_path / "one").iterdir())]
     assert [len(sound) for sound in sounds] == [16000, 16000]
     assert np.array_equal(sounds[0][:5600], sounds[1][:5600])  # one prime
@@ -254,7 +253,9 @@ def test_floating_point_on_the_scale_of_integers_is_refused(recording, tmp_path:
 def test_silence_answers_a_silent_prime(program, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "still.wav", np.zeros(30000), 22050)
     body = "for r in requests: reply(r['sample_id'], file=sound(r, level=0))\n"
-    program(body).generate(requests_for(tmp_path / "still.wav", 1), LABELS, None, job_in(tmp_path / "out"))
+    program(body).generate(
+        GenerationInputs(requests_for(tmp_path / "still.wav", 1), LABELS, None, job_in(tmp_path / "out"))
+    )
     assert not soundfile.read(tmp_path / "out" / "001-00000.wav")[0].any()
 
 
@@ -286,7 +287,7 @@ def test_an_argument_is_never_read_by_a_shell(program, recording, tmp_path: Path
     generator = program(f"json.dump(sys.argv[3:], open({str(seen)!r}, 'w'))\n" + GOOD)
     command = [*generator.command, *words]
     generator = dataclasses.replace(generator, command=command, work_dir=str(tmp_path))
-    generator.generate(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out"))
+    generator.generate(GenerationInputs(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out")))
     assert json.loads(seen.read_text()) == [*words[:-2], "{reply}", "7"]
     assert not list(tmp_path.glob("**/pwned"))
 
@@ -299,13 +300,15 @@ def test_what_takes_the_place_of_a_word_is_not_replaced_again() -> None:
 def test_lines_are_passed_on_with_the_name_before_them(program, recording, tmp_path: Path, capfd) -> None:
     body = "print('one'); print('two', file=sys.stderr); print('\\x1b[31mred\\x1b[0m')\n"
     body += "for n in range(2000): print(f'{n} %', end='\\r')\nprint('done')\n" + GOOD
-    program(body).generate(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out", progress=True))
+    program(body).generate(
+        GenerationInputs(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out", progress=True))
+    )
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("external | ")]
     assert [line for line in lines if "%" not in line] == [
         "external | one", "external | two", "external | red", "external | done",
     ]  # fmt: skip
     assert 1 <= sum("%" in line for line in lines) < 20  # a bar that repaints itself does not flood
-    program(body).generate(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "quiet"))
+    program(body).generate(GenerationInputs(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "quiet")))
     assert "external |" not in capfd.readouterr().err
 
 
@@ -391,7 +394,7 @@ def test_what_a_program_leaves_running_is_ended_with_it(program, recording, tmp_
     pids = tmp_path / "pids"
     body = "import subprocess\nchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
     body += f"open({str(pids)!r}, 'w').write(str(child.pid))\n" + GOOD
-    program(body).generate(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out"))
+    program(body).generate(GenerationInputs(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out")))
     assert eventually(lambda: not alive(int(pids.read_text())))
 
 
@@ -403,7 +406,7 @@ def run_elsewhere(tmp_path: Path, recording: Path) -> subprocess.Popen:
         "from tests.generators.test_external import *\n"
         "here = Path(sys.argv[2])\n"
         "generator = External(program=here / 'program.py', sample_rate=RATE, sample_s=0.5, prime_s=0.25)\n"
-        "generator.generate(requests_for(Path(sys.argv[3])), LABELS, None, job_in(here / 'out'))\n"
+        "generator.generate(GenerationInputs(requests_for(Path(sys.argv[3])), LABELS, None, job_in(here / 'out')))\n"
     )
     words = [sys.executable, "-c", code, str(ROOT), str(tmp_path), str(recording)]
     return subprocess.Popen(words, stderr=subprocess.PIPE, preexec_fn=restore_signals)
@@ -439,7 +442,7 @@ def test_variables_and_folder(program, recording, tmp_path: Path, monkeypatch) -
     (tmp_path / "there").mkdir()
     generator = program(body + GOOD, env={"SET": 3, "DROPPED": None}, work_dir=str(tmp_path / "there"))
     generator.check()
-    generator.generate(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out"))
+    generator.generate(GenerationInputs(requests_for(recording, 1), LABELS, None, job_in(tmp_path / "out")))
     assert json.loads(seen.read_text()) == [
         str(tmp_path / "there"),
         {"KEPT": "kept", "DROPPED": None, "SET": "3"},
@@ -452,21 +455,23 @@ def test_variables_and_folder(program, recording, tmp_path: Path, monkeypatch) -
 def test_what_is_there_is_not_asked_for_again(program, recording, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     once = f"open({str(asked)!r}, 'a').write(' '.join(r['sample_id'][-1] for r in requests) + '|')\n"
-    program(GOOD).generate(requests_for(recording), LABELS, None, job_in(tmp_path / "whole"))
+    program(GOOD).generate(GenerationInputs(requests_for(recording), LABELS, None, job_in(tmp_path / "whole")))
     # Dies after two samples, a third one without an answer, a fourth answered by half a line.
     dying = "for r in requests[:2]: reply(r['sample_id'], file=sound(r))\nsound(requests[2], samples=9)\n"
     dying += "open(sys.argv[2], 'a').write('{\"sample_id\": \"001-00')\nsys.exit(1)\n"
     text = failure(program(once + dying), requests_for(recording), tmp_path / "out")
     assert text.endswith("2 of 4 samples are there and kept; run again for the rest")
     kept = (tmp_path / "out" / "001-00000.wav").stat().st_mtime_ns
-    program(once + GOOD).generate(requests_for(recording), LABELS, None, job_in(tmp_path / "out"))
+    program(once + GOOD).generate(GenerationInputs(requests_for(recording), LABELS, None, job_in(tmp_path / "out")))
     assert asked.read_text() == "0 1 2 3|2 3|"
     assert (tmp_path / "out" / "001-00000.wav").stat().st_mtime_ns == kept
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [f"001-0000{n}.wav" for n in range(4)]
     for name in names:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    program("sys.exit('started again')").generate(requests_for(recording), LABELS, None, job_in(tmp_path / "out"))
+    program("sys.exit('started again')").generate(
+        GenerationInputs(requests_for(recording), LABELS, None, job_in(tmp_path / "out"))
+    )
 
 
 def test_a_killed_run_goes_on_with_what_its_program_had_finished(program, recording, tmp_path: Path) -> None:
@@ -483,10 +488,10 @@ def test_a_killed_run_goes_on_with_what_its_program_had_finished(program, record
     assert alive(orphan)
     assert not list((tmp_path / "out").glob("*.wav"))
     once = f"open({str(asked)!r}, 'a').write(' '.join(r['sample_id'][-1] for r in requests))\n"
-    program(once + GOOD).generate(requests_for(recording), LABELS, None, job_in(tmp_path / "out"))
+    program(once + GOOD).generate(GenerationInputs(requests_for(recording), LABELS, None, job_in(tmp_path / "out")))
     assert asked.read_text() == "3"
     assert eventually(lambda: not alive(orphan))
-    program(GOOD).generate(requests_for(recording), LABELS, None, job_in(tmp_path / "whole"))
+    program(GOOD).generate(GenerationInputs(requests_for(recording), LABELS, None, job_in(tmp_path / "whole")))
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
@@ -545,7 +550,7 @@ def test_training_gets_the_parts_and_leaves_its_model(program, recording, tmp_pa
     body = "assert json.load(open(os.path.join(sys.argv[3], 'model.json')))[2] == '7'\n" + GOOD
     command = ["{python}", "{program}", "{requests}", "{reply}", "{fitted}"]
     made = program(body, command=command, fit_command=generator.fit_command)
-    made.generate(requests_for(recording, 1), LABELS, job.folder, job_in(tmp_path / "out"))
+    made.generate(GenerationInputs(requests_for(recording, 1), LABELS, job.folder, job_in(tmp_path / "out")))
 
 
 def test_training_that_fails_keeps_what_it_had(recording, tmp_path: Path) -> None:

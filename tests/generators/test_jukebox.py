@@ -20,12 +20,12 @@ from augrun.core.config.component import describe
 from augrun.core.config.type_check import mismatch
 from augrun.core.errors import AugrunError, RequestError
 from augrun.core.job import Hardware, Job
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.jukebox import _SONG, Jukebox, sampling
 from augrun.generators.jukebox import window as jukebox_window
 from augrun.generators.jukebox.sampling import Batch, Song
 from augrun.generators.jukebox.sampling import Jukebox as Model
 from augrun.generators.jukebox.window import sample_window
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 from tests.generators import tiny_jukebox
 
 ROOT = Path(__file__).parents[2]
@@ -303,7 +303,7 @@ def test_samples_begin_with_the_prime_and_last_to_the_sample(
 ) -> None:
     seconds = 0.3013
     job = job_in(tmp_path / "out")
-    tiny(checkpoint, levels=levels).generate(requests_for(recording, 3, seconds), ("a",), None, job)
+    tiny(checkpoint, levels=levels).generate(GenerationInputs(requests_for(recording, 3, seconds), ("a",), None, job))
     samples = made(job.folder)
     assert sorted(path.name for path in job.folder.iterdir()) == [f"{name}.wav" for name in samples]
     assert len(samples) == 3 and all(len(sound) == round(seconds * RATE) == 13287 for sound in samples.values())
@@ -325,8 +325,10 @@ def test_samples_begin_with_the_prime_and_last_to_the_sample(
 def test_the_prime_can_be_cut_off(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
     """What is left is the continuation of a sample that is longer by its prime."""
     short, long = job_in(tmp_path / "short"), job_in(tmp_path / "long")
-    tiny(checkpoint, keep_prime=False, sample_s=0.2).generate(requests_for(recording, 2, 0.2), ("a",), None, short)
-    tiny(checkpoint).generate(requests_for(recording, 2, 0.3), ("a",), None, long)
+    tiny(checkpoint, keep_prime=False, sample_s=0.2).generate(
+        GenerationInputs(requests_for(recording, 2, 0.2), ("a",), None, short)
+    )
+    tiny(checkpoint).generate(GenerationInputs(requests_for(recording, 2, 0.3), ("a",), None, long))
     for name, sound in made(short.folder).items():
         assert len(sound) == 8820
         codes = -(-round(0.3 * RATE) // 128)
@@ -339,13 +341,15 @@ def test_the_prime_can_be_cut_off(checkpoint: Path, recording: Path, tmp_path: P
 def test_same_seeds_same_bytes_whatever_the_batch(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
     requests = requests_for(recording, 3)
     for name, size, seed in (("a", 4, 0), ("b", 4, 7), ("c", 1, 0)):
-        tiny(checkpoint, batch_size=size).generate(requests, ("a",), None, job_in(tmp_path / name, seed))
+        tiny(checkpoint, batch_size=size).generate(
+            GenerationInputs(requests, ("a",), None, job_in(tmp_path / name, seed))
+        )
     for path in (tmp_path / "a").iterdir():  # the job's seed plays no part, each request has its own
         assert (
             path.read_bytes() == (tmp_path / "b" / path.name).read_bytes() == (tmp_path / "c" / path.name).read_bytes()
         )
     reseeded = requests.assign(seed=requests["seed"] + 100)
-    tiny(checkpoint).generate(reseeded, ("a",), None, job_in(tmp_path / "d"))
+    tiny(checkpoint).generate(GenerationInputs(reseeded, ("a",), None, job_in(tmp_path / "d")))
     for name, sound in made(tmp_path / "d").items():
         same = sound == made(tmp_path / "a")[name]
         assert same[:2000].all() and not same[5000:].all()
@@ -354,8 +358,10 @@ def test_same_seeds_same_bytes_whatever_the_batch(checkpoint: Path, recording: P
 def test_primes_of_all_lengths(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
     """A clip shorter than a prime gives all it has, even less than one code; one sample does not change another."""
     requests = requests_for(recording, 4, 0.15).assign(prime_s=[0.1, 0.05, 0.001, 0.1])
-    tiny(checkpoint, levels="full").generate(requests, ("a",), None, job_in(tmp_path / "out"))
-    tiny(checkpoint, levels="full").generate(requests.iloc[[1]], ("a",), None, job_in(tmp_path / "one"))
+    tiny(checkpoint, levels="full").generate(GenerationInputs(requests, ("a",), None, job_in(tmp_path / "out")))
+    tiny(checkpoint, levels="full").generate(
+        GenerationInputs(requests.iloc[[1]], ("a",), None, job_in(tmp_path / "one"))
+    )
     samples = made(tmp_path / "out")
     assert [len(sound) for sound in samples.values()] == [6615] * 4
     assert np.array_equal(samples["000-00001"], made(tmp_path / "one")["000-00001"])
@@ -377,22 +383,22 @@ def test_a_killed_run_keeps_what_it_has_and_ends_alike(
 
     monkeypatch.setattr(sampling, "sample_window", counted)
     undisturbed, broken = job_in(tmp_path / "undisturbed"), job_in(tmp_path / "broken")
-    generator.generate(requests, ("a",), None, undisturbed)
+    generator.generate(GenerationInputs(requests, ("a",), None, undisturbed))
     needed = len(calls)
     calls.clear()
     stop[0] = needed // 2 + stop_at  # in the second batch, at each of its levels
     with pytest.raises(KeyboardInterrupt):
-        generator.generate(requests, ("a",), None, broken)
+        generator.generate(GenerationInputs(requests, ("a",), None, broken))
     assert len(list(broken.folder.glob("*.wav"))) == 2
     kept = {path.name: path.stat().st_mtime_ns for path in broken.folder.glob("*.wav")}
-    generator.generate(requests, ("a",), None, broken)
+    generator.generate(GenerationInputs(requests, ("a",), None, broken))
     assert len(calls) == needed + 1  # the window that was interrupted, and no other, was sampled twice
     assert sorted(path.name for path in broken.folder.iterdir()) == [f"000-0000{place}.wav" for place in range(4)]
     for path in undisturbed.folder.iterdir():
         assert (broken.folder / path.name).read_bytes() == path.read_bytes()
     assert {name: (broken.folder / name).stat().st_mtime_ns for name in kept} == kept
     monkeypatch.setattr(sampling, "Jukebox", lambda *_: pytest.fail("read the weights again"))
-    generator.generate(requests, ("a",), None, broken)
+    generator.generate(GenerationInputs(requests, ("a",), None, broken))
 
 
 def test_codes_of_other_primes_are_not_taken_up(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
@@ -400,18 +406,20 @@ def test_codes_of_other_primes_are_not_taken_up(checkpoint: Path, recording: Pat
     (job.folder / "codes").mkdir()
     strange = [torch.zeros(1, 60 * 4**level, dtype=torch.long) for level in range(1)]
     torch.save({"seeds": [0], "codes": strange}, job.folder / "codes" / "000-00000.pt")
-    tiny(checkpoint).generate(requests_for(recording, 1), ("a",), None, job)
-    tiny(checkpoint).generate(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "clean"))
+    tiny(checkpoint).generate(GenerationInputs(requests_for(recording, 1), ("a",), None, job))
+    tiny(checkpoint).generate(GenerationInputs(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "clean")))
     assert np.array_equal(made(job.folder)["000-00000"], made(tmp_path / "clean")["000-00000"])
 
 
 def test_metadata_reach_their_class(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
     requests = requests_for(recording, 2, seed=1, prime_start_s=0.0, label=[0, 1])
-    tiny(checkpoint).generate(requests, ("calm", "wild"), None, job_in(tmp_path / "same"))
+    tiny(checkpoint).generate(GenerationInputs(requests, ("calm", "wild"), None, job_in(tmp_path / "same")))
     same = made(tmp_path / "same")
     assert np.array_equal(same["000-00000"], same["000-00001"])
     wild = {"default": {"artist": "The Band"}, "wild": {"genre": "rock"}}
-    tiny(checkpoint, metadata=wild).generate(requests, ("calm", "wild"), None, job_in(tmp_path / "told"))
+    tiny(checkpoint, metadata=wild).generate(
+        GenerationInputs(requests, ("calm", "wild"), None, job_in(tmp_path / "told"))
+    )
     told = made(tmp_path / "told")
     assert not np.array_equal(told["000-00000"], told["000-00001"])
     assert not np.array_equal(told["000-00000"], same["000-00000"])
@@ -443,7 +451,7 @@ def test_songs_that_the_model_cannot_be_told_of(
 ) -> None:
     generator = tiny(checkpoint, metadata={"default": song})
     with pytest.raises(RequestError, match=message):
-        generator.generate(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "out"))
+        generator.generate(GenerationInputs(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "out")))
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -477,7 +485,9 @@ def test_a_class_that_the_corpus_has_not(tmp_path: Path) -> None:
         r"hapy: no class .*; legal are default, happy, sad",
     )
     with pytest.raises(RequestError, match=message):
-        generator.generate(requests_for(tmp_path, 1), ("happy", "sad"), None, job_in(tmp_path / "out"))
+        generator.generate(
+            GenerationInputs(requests_for(tmp_path, 1), ("happy", "sad"), None, job_in(tmp_path / "out"))
+        )
 
 
 @pytest.mark.parametrize(
@@ -574,7 +584,9 @@ def test_damaged_weights(checkpoint: Path, tmp_path: Path, damage: Any, message:
 
 def test_half_precision_needs_a_gpu(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"generator.precision=float16 needs a GPU; use generator.precision=float32"):
-        tiny(checkpoint, precision="float16").generate(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "o"))
+        tiny(checkpoint, precision="float16").generate(
+            GenerationInputs(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "o"))
+        )
 
 
 def test_half_precision_samples_most_of_the_same_codes(checkpoint: Path, model: Model, recording: Path) -> None:
@@ -595,12 +607,16 @@ def test_half_precision_samples_most_of_the_same_codes(checkpoint: Path, model: 
 
 def test_another_sample_rate_is_refused(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"the checkpoint's is 44100; give generator.sample_rate=44100"):
-        tiny(checkpoint, sample_rate=16000).generate(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "o"))
+        tiny(checkpoint, sample_rate=16000).generate(
+            GenerationInputs(requests_for(recording, 1), ("a",), None, job_in(tmp_path / "o"))
+        )
 
 
 def test_a_prime_as_long_as_the_sample_is_refused(checkpoint: Path, recording: Path, tmp_path: Path) -> None:
     with pytest.raises(AugrunError, match=r"000-00000: its prime of 0\.5 s leaves nothing to generate of 0\.3 s"):
-        tiny(checkpoint).generate(requests_for(recording, 1, prime_s=0.5), ("a",), None, job_in(tmp_path / "o"))
+        tiny(checkpoint).generate(
+            GenerationInputs(requests_for(recording, 1, prime_s=0.5), ("a",), None, job_in(tmp_path / "o"))
+        )
 
 
 # The configuration.

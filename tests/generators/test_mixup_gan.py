@@ -24,6 +24,7 @@ from augrun.features.mixup import mixtures
 from augrun.features.span import Span
 from augrun.generators.mixup_gan import MixupGAN
 from augrun.generators.mixup_gan.training import Training, mean
+from augrun.generators.requests import GenerationInputs
 
 CPU = Hardware(accelerator="cpu", progress=False)
 TINY = MixupGAN(
@@ -60,7 +61,7 @@ def job(folder: Path, seed: int = 0) -> Job:
 def generated(gan: MixupGAN, of: Examples, fitted: Path, out: Path) -> Examples:
     labels = of.targets.argmax(1)
     requests = pd.DataFrame({"sample_id": [f"{place:03d}" for place in range(len(of))], "label": labels})
-    gan.generate(requests, of.names, fitted, job(out), primes=of.features)
+    gan.generate(GenerationInputs(requests, of.names, fitted, job(out), primes=of.features))
     return Examples(Features.open(out / "features"), of.targets, False, of.names)
 
 

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from augrun.core.job import Job
-from augrun.generators.base import unprimed
 from augrun.generators.noise import Noise
+from augrun.generators.requests import GenerationInputs, build_unprimed_requests
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
@@ -26,14 +26,14 @@ def test_it_has_its_colour_and_its_level_and_no_peak_is_cut(rate: int) -> None:
 
 
 def test_each_sample_is_of_its_seed_alone_and_files_that_are_there_stay(tmp_path) -> None:
-    requests = unprimed([0, 1, 1], 0.5, 0)
+    requests = build_unprimed_requests([0, 1, 1], 0.5, 0)
     job = Job(tmp_path)
-    Noise(sample_rate=16000).generate(requests, ("a", "b"), None, job)
+    Noise(sample_rate=16000).generate(GenerationInputs(requests, ("a", "b"), None, job))
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(set(first.values())) == len(requests) == 3
     assert all(soundfile.info(path).frames == 8000 for path in tmp_path.iterdir())
     kept, gone, _ = (tmp_path / f"{name}.wav" for name in requests["sample_id"])
     kept.write_bytes(b"kept")
     gone.unlink()
-    Noise(sample_rate=16000).generate(requests.assign(label=0), ("a", "b"), None, job)
+    Noise(sample_rate=16000).generate(GenerationInputs(requests.assign(label=0), ("a", "b"), None, job))
     assert kept.read_bytes() == b"kept" and gone.read_bytes() == first[gone.name]

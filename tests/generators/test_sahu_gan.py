@@ -22,6 +22,7 @@ from augrun.core.training.stacked import Draws
 from augrun.features.cache import Features
 from augrun.features.examples import Examples
 from augrun.features.span import Span
+from augrun.generators.requests import GenerationInputs
 from augrun.generators.sahu_gan import PlaneGAN, SahuGAN
 from augrun.generators.sahu_gan.conditional import SahuCGAN
 from augrun.generators.sahu_gan.settings import Prior
@@ -62,7 +63,7 @@ def job(folder: Path, seed: int = 0) -> Job:
 def generated(gan: PlaneGAN, labels: Sequence[int], seeds: Sequence[int], fitted: Path, out: Path) -> np.ndarray:
     names = [f"{place:03d}" for place in range(len(labels))]
     requests = pd.DataFrame({"sample_id": names, "label": labels, "seed": seeds})
-    gan.generate(requests, ("a", "b", "c"), fitted, job(out))
+    gan.generate(GenerationInputs(requests, ("a", "b", "c"), fitted, job(out)))
     return Features.open(out / "features").rows()
 
 
@@ -314,7 +315,7 @@ def test_what_it_cannot_learn_is_refused(gan: PlaneGAN, fitted: Path, tmp_path: 
         gan.fit(without, good, job(tmp_path))
     requests = pd.DataFrame({"sample_id": ["0"], "label": [0], "seed": [0]})
     with pytest.raises(AugrunError, match=f"this {gan.called} was trained on 3 classes, asked for are a, b. Delete"):
-        gan.generate(requests, ("a", "b"), fitted, job(tmp_path))
+        gan.generate(GenerationInputs(requests, ("a", "b"), fitted, job(tmp_path)))
 
 
 @pytest.mark.parametrize("gan", [SahuCGAN(), SahuGAN()], ids=lambda gan: gan.called)

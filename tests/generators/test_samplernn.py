@@ -19,7 +19,7 @@ from augrun.core.errors import AugrunError, RequestError
 from augrun.core.job import Hardware, Job
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
 from augrun.generators import samplernn as component
-from augrun.generators.base import REQUEST_COLUMNS
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 from augrun.generators.samplernn import SampleRNN, even
 from augrun.generators.samplernn.data import Windows
 from augrun.generators.samplernn.model import SampleRNN as Network
@@ -101,7 +101,9 @@ def test_fit_lowers_the_bits_and_leaves_the_model_alone(fitted: tuple[Path, Corp
 
 def test_a_prime_is_continued_at_its_pitch(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
     folder, corpus = fitted
-    TINY.generate(requests_for(corpus, [0, 1, 0, 1]), tuple(PITCHES), folder, job_in(tmp_path / "out"))
+    TINY.generate(
+        GenerationInputs(requests_for(corpus, [0, 1, 0, 1]), tuple(PITCHES), folder, job_in(tmp_path / "out"))
+    )
     for name, sound in sounds_in(tmp_path / "out").items():
         assert len(sound) == 2000
         new = sound[round(0.125 * RATE) :]
@@ -118,7 +120,7 @@ def test_the_class_picks_the_pitch(fitted: tuple[Path, Corpus], tmp_path: Path, 
     soundfile.write(tmp_path / "prime.wav", sound if kind == "between" else 0 * sound, RATE)
     requests = requests_for(corpus, [0, 1] * 4, prime_s=0.008)
     requests = requests.assign(prime_path=str(tmp_path / "prime.wav"), prime_start_s=0.0)
-    TINY.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "out"))
+    TINY.generate(GenerationInputs(requests, tuple(PITCHES), folder, job_in(tmp_path / "out")))
     heard = {name: pitch_of(sound[500:]) for name, sound in sounds_in(tmp_path / "out").items()}
     right = sum(abs(pitch / list(PITCHES.values())[int(name[:3])] - 1) < 0.05 for name, pitch in heard.items())
     assert len(heard) == 8
@@ -133,7 +135,9 @@ def test_unconditional_network_continues_its_prime(tmp_path: Path) -> None:
     assert not any("label" in name for name in weights)
     for place in (0, 1):  # h0 is learned
         assert weights[f"tiers.{place}.start"].abs().max() > 1e-3
-    alone.generate(requests_for(corpus, [0, 1]), tuple(PITCHES), tmp_path / "fit", job_in(tmp_path / "out"))
+    alone.generate(
+        GenerationInputs(requests_for(corpus, [0, 1]), tuple(PITCHES), tmp_path / "fit", job_in(tmp_path / "out"))
+    )
     for sound in sounds_in(tmp_path / "out").values():
         assert pitch_of(sound[500:]) == pytest.approx(PITCHES["low"], rel=0.04)
 
@@ -141,8 +145,10 @@ def test_unconditional_network_continues_its_prime(tmp_path: Path) -> None:
 def test_the_prime_is_kept_or_left_out(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
     folder, corpus = fitted
     requests = requests_for(corpus, [0, 1, 0])
-    TINY.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "kept"))
-    dataclasses.replace(TINY, keep_prime=False).generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "new"))
+    TINY.generate(GenerationInputs(requests, tuple(PITCHES), folder, job_in(tmp_path / "kept")))
+    dataclasses.replace(TINY, keep_prime=False).generate(
+        GenerationInputs(requests, tuple(PITCHES), folder, job_in(tmp_path / "new"))
+    )
     quantiser = TINY.quantiser()
     kept, new = sounds_in(tmp_path / "kept"), sounds_in(tmp_path / "new")
     for place, name in enumerate(requests["sample_id"]):
@@ -158,11 +164,11 @@ def test_request_columns_are_honoured(fitted: tuple[Path, Corpus], tmp_path: Pat
     requests = requests_for(corpus, [0, 0, 0, 0]).assign(
         seconds=[0.5, 0.3, 0.4004, 0.05], prime_s=[0.125, 0.11, 0.1, 0.125], prime_start_s=[0.1, 0.3, 0.15, 0.2]
     )
-    TINY.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "out"))
+    TINY.generate(GenerationInputs(requests, tuple(PITCHES), folder, job_in(tmp_path / "out")))
     sounds = sounds_in(tmp_path / "out")
     assert [len(sounds[name]) for name in requests["sample_id"]] == [2000, 1200, 1602, 200]
     same = requests_for(corpus, [0, 0, 1]).assign(prime_path=corpus.clips["path"].iat[0], seed=[1, 2, 1])
-    TINY.generate(same, tuple(PITCHES), folder, job_in(tmp_path / "same"))
+    TINY.generate(GenerationInputs(same, tuple(PITCHES), folder, job_in(tmp_path / "same")))
     first, reseeded, other_class = sounds_in(tmp_path / "same").values()
     assert np.array_equal(first[:500], reseeded[:500])
     assert not np.array_equal(first, reseeded)
@@ -172,9 +178,9 @@ def test_request_columns_are_honoured(fitted: tuple[Path, Corpus], tmp_path: Pat
 def test_samples_do_not_depend_on_their_batch(fitted: tuple[Path, Corpus], tmp_path: Path) -> None:
     folder, corpus = fitted
     requests = requests_for(corpus, [0, 1] * 3)
-    TINY.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "four"))
+    TINY.generate(GenerationInputs(requests, tuple(PITCHES), folder, job_in(tmp_path / "four")))
     single = dataclasses.replace(TINY, batch_size=1)
-    single.generate(requests.iloc[::-1], tuple(PITCHES), folder, job_in(tmp_path / "one", seed=9))
+    single.generate(GenerationInputs(requests.iloc[::-1], tuple(PITCHES), folder, job_in(tmp_path / "one", seed=9)))
     for path in (tmp_path / "four").glob("*.wav"):
         assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes()
     assert json.loads((tmp_path / "one" / "batch.json").read_text()) == {"batch_size": 1}
@@ -188,8 +194,8 @@ def test_bfloat16_makes_other_samples_of_the_same_pitch(fitted: tuple[Path, Corp
     folder, corpus = fitted
     requests = requests_for(corpus, [0, 1] * 2)
     rough = dataclasses.replace(TINY, precision="bfloat16")
-    TINY.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "exact"))
-    rough.generate(requests, tuple(PITCHES), folder, job_in(tmp_path / "rough"))
+    TINY.generate(GenerationInputs(requests, tuple(PITCHES), folder, job_in(tmp_path / "exact")))
+    rough.generate(GenerationInputs(requests, tuple(PITCHES), folder, job_in(tmp_path / "rough")))
     exact, made = sounds_in(tmp_path / "exact"), sounds_in(tmp_path / "rough")
     for name, sound in made.items():
         assert np.array_equal(sound[:500], exact[name][:500])  # the prime
@@ -203,7 +209,7 @@ def test_killed_generation_continues_to_the_same_files(
     folder, corpus = fitted
     requests = requests_for(corpus, [0, 1] * 5)  # batches of 4, 4 and 2
     whole, broken = job_in(tmp_path / "whole"), job_in(tmp_path / "broken", workers=1)  # one file after the other
-    TINY.generate(requests, tuple(PITCHES), folder, whole)
+    TINY.generate(GenerationInputs(requests, tuple(PITCHES), folder, whole))
     write, written = component.audio.write, []
 
     def stumble(path: Path, *rest: Any) -> None:
@@ -214,7 +220,7 @@ def test_killed_generation_continues_to_the_same_files(
 
     monkeypatch.setattr(component.audio, "write", stumble)
     with pytest.raises(KeyboardInterrupt):
-        TINY.generate(requests, tuple(PITCHES), folder, broken)
+        TINY.generate(GenerationInputs(requests, tuple(PITCHES), folder, broken))
     monkeypatch.setattr(component.audio, "write", write)
     assert len(list(broken.folder.glob("*.wav"))) == 5
     before = {path: path.stat().st_mtime_ns for path in written}
@@ -222,7 +228,7 @@ def test_killed_generation_continues_to_the_same_files(
     made = SampleRNN._continue
     monkeypatch.setattr(SampleRNN, "_continue", lambda *a: groups.append(len(a[2])) or made(*a))
     # What an attempt began with decides, not what there is room for now.
-    dataclasses.replace(TINY, batch_size=None).generate(requests, tuple(PITCHES), folder, broken)
+    dataclasses.replace(TINY, batch_size=None).generate(GenerationInputs(requests, tuple(PITCHES), folder, broken))
     assert groups == [4, 2]
     assert {path: path.stat().st_mtime_ns for path in written} == before
     for path in whole.folder.iterdir():
@@ -336,9 +342,9 @@ def test_errors_name_the_folder_and_the_classes(fitted: tuple[Path, Corpus], tmp
     folder, corpus = fitted
     requests = requests_for(corpus, [0])
     with pytest.raises(AugrunError, match=r"holds no trained samplernn model \(model.ckpt\)"):
-        TINY.generate(requests, tuple(PITCHES), tmp_path, job_in(tmp_path / "out"))
+        TINY.generate(GenerationInputs(requests, tuple(PITCHES), tmp_path, job_in(tmp_path / "out")))
     with pytest.raises(AugrunError, match="trained on the classes low, high, asked for are low, middle, high"):
-        TINY.generate(requests, ("low", "middle", "high"), folder, job_in(tmp_path / "out"))
+        TINY.generate(GenerationInputs(requests, ("low", "middle", "high"), folder, job_in(tmp_path / "out")))
     spectra = Corpus("s", corpus.clips.assign(path="/a/b.npy"), corpus.label_set)
     with pytest.raises(AugrunError, match=r"8 of 8 clips are spectrograms, the first is /a/b\.npy"):
         TINY.fit(spectra, corpus, job_in(tmp_path / "fit"))

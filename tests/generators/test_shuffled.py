@@ -12,8 +12,8 @@ import soundfile
 
 from augrun.core.errors import AugrunError
 from augrun.core.job import Job
-from augrun.generators.base import REQUEST_COLUMNS
 from augrun.generators.copy import Copy
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 from augrun.generators.shuffled import Shuffled, donors
 
 NAMES = tuple("abcdefgh")
@@ -76,11 +76,11 @@ def test_sounds_are_others_whole_and_files_that_are_there_stay(tmp_path: Path) -
         job.folder.mkdir()
     kept = made.folder / f"{requests['sample_id'][3]}.wav"
     kept.write_bytes(b"kept")
-    Shuffled().generate(requests, NAMES, None, made, classes=classes_of(labels))
-    Copy().generate(requests, NAMES, None, copied)
+    Shuffled().generate(GenerationInputs(requests, NAMES, None, made, classes=classes_of(labels)))
+    Copy().generate(GenerationInputs(requests, NAMES, None, copied))
     assert kept.read_bytes() == b"kept"
     kept.unlink()
-    Shuffled().generate(requests, NAMES, None, made, classes=classes_of(labels))
+    Shuffled().generate(GenerationInputs(requests, NAMES, None, made, classes=classes_of(labels)))
     sounds, copies = ([path.read_bytes() for path in sorted(job.folder.iterdir())] for job in (made, copied))
     assert sorted(sounds) == sorted(copies)  # the same sounds, under other names
     own = requests.sort_values("sample_id")["label"].to_numpy()

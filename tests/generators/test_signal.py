@@ -28,7 +28,7 @@ from augrun.core.files import TEMPORARY
 from augrun.core.job import Hardware, Job
 from augrun.core.store.code_digest import code_modules
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.generators.base import REQUEST_COLUMNS
+from augrun.generators.requests import REQUEST_COLUMNS, GenerationInputs
 from augrun.generators.signal import ACCOUNT, JOURNAL, PARAMETERS, Signal, StretchAndPitch
 from augrun.generators.signal.noise import Background
 
@@ -101,7 +101,7 @@ def job_in(folder: Path, workers: int = 2) -> Job:
 
 def made_in(generator: Any, requests: pd.DataFrame, folder: Path, workers: int = 2, **others: Corpus) -> Path:
     job = job_in(folder, workers)
-    generator.generate(requests, ("any",), None, job, **others)
+    generator.generate(GenerationInputs(requests, ("any",), None, job, **others))
     return folder
 
 
@@ -434,11 +434,13 @@ def test_a_killed_run_goes_on_to_the_same_samples(recordings: list[Path], noise:
 import pandas as pd
 from pathlib import Path
 from augrun.corpora.corpus import Corpus, LabelSet
+from augrun.generators.requests import GenerationInputs
 from augrun.generators.signal import Signal
 from augrun.core.job import Hardware, Job
 noise = Corpus("sounds", pd.read_pickle({str(tmp_path / "noise.pkl")!r}), LabelSet(("any",)))
 job = Job(Path({str(tmp_path / "killed")!r}), seed=7, hardware=Hardware(workers=2, progress=False))
-Signal().generate(pd.read_pickle({str(tmp_path / "requests.pkl")!r}), ("any",), None, job, noise=noise)
+requests = pd.read_pickle({str(tmp_path / "requests.pkl")!r})
+Signal().generate(GenerationInputs(requests, ("any",), None, job, noise=noise))
 """
     (tmp_path / "killed").mkdir()
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)

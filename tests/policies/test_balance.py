@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
+from augrun.generators.requests import PrimeRequirements
 from augrun.policies.balance import BalanceToMajority
-from augrun.policies.base import Needs
 from augrun.policies.undersample import Undersample
 
-WAVE = Needs(primed=True, prime_s=None, sample_s=None, reconstructs=True)
-GAN = Needs(primed=False, prime_s=None, sample_s=3.0)
+WAVE = PrimeRequirements(primed=True, prime_s=None, sample_s=None, reconstructs=True)
+GAN = PrimeRequirements(primed=False, prime_s=None, sample_s=3.0)
 NAMES = ("angry", "happy", "neutral", "sad")
 
 

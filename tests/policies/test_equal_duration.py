@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from augrun.core.errors import AugrunError
 from augrun.corpora.corpus import COLUMNS, Corpus, LabelSet
-from augrun.policies.base import Needs
+from augrun.generators.requests import PrimeRequirements
 from augrun.policies.equal_duration import EqualDuration
 
 
@@ -38,8 +38,8 @@ def corpus(durations, labels, classes=2, multilabel=True) -> Corpus:
     return Corpus("toy", pd.DataFrame(rows, columns=list(COLUMNS)), LabelSet(names, multilabel))
 
 
-DDSP = Needs(primed=True, prime_s=4.0, sample_s=4.0, reconstructs=True)
-SAMPLERNN = Needs(primed=True, prime_s=4.0, sample_s=10.0)
+DDSP = PrimeRequirements(primed=True, prime_s=4.0, sample_s=4.0, reconstructs=True)
+SAMPLERNN = PrimeRequirements(primed=True, prime_s=4.0, sample_s=10.0)
 
 
 def test_total_is_a_fraction_of_the_train_part_and_equal_per_class():
@@ -105,7 +105,7 @@ def test_a_clip_shorter_than_the_prime_primes_with_all_it_has():
 def test_a_pool_primes_and_the_train_part_counts(caplog):
     train, pool = corpus([10.0] * 20, [[i % 2] for i in range(20)]), corpus([4.0] * 6, [[0], [1], [1], [1], [1], [1]])
     pool.clips["clip_id"] = [f"kept{i}" for i in range(6)]
-    needs = Needs(primed=True, prime_s=4.0, sample_s=4.0, reconstructs=True, pool=pool)
+    needs = PrimeRequirements(primed=True, prime_s=4.0, sample_s=4.0, reconstructs=True, pool=pool)
     with caplog.at_level("WARNING"):
         plan = EqualDuration(fraction=0.2).plan(train, needs, seed=0)
     assert plan.seconds_per_class == pytest.approx(0.2 * 200 / 2)
@@ -113,14 +113,14 @@ def test_a_pool_primes_and_the_train_part_counts(caplog):
     assert set(plan.requests["prime_clip"]) == {f"kept{i}" for i in range(6)}
     assert plan.shortfalls == {"class0": pytest.approx(16.0)}
     assert "1 of the classes have too few reserve windows for 20 s each; missing: class0 16 s" in caplog.text
-    lacking = Needs(primed=True, prime_s=4.0, sample_s=4.0, pool=pool.select([0]))
+    lacking = PrimeRequirements(primed=True, prime_s=4.0, sample_s=4.0, pool=pool.select([0]))
     with pytest.raises(AugrunError, match="no reserve clip carries the class 'class1'"):
         EqualDuration().plan(train, lacking, seed=0)
 
 
 def test_without_primes_no_window_is_used_up():
     train = corpus([8.0] * 4, [[0], [0], [0], [1]])
-    plan = EqualDuration(fraction=1.0).plan(train, Needs(primed=False, prime_s=None, sample_s=4.0), seed=0)
+    plan = EqualDuration(fraction=1.0).plan(train, PrimeRequirements(primed=False, prime_s=None, sample_s=4.0), seed=0)
     assert plan.requests["label"].tolist() == [0] * 4 + [1] * 4 and plan.shortfalls == {}
     assert set(plan.requests["prime_clip"]) == set(plan.requests["prime_path"]) == {""}
     assert set(plan.requests["prime_s"]) == {0.0} and plan.requests["seed"].is_unique
@@ -168,7 +168,7 @@ def test_composition():
 def test_windows_stay_inside_clips_and_are_used_once_a_class(durations, prime, fraction, seed):
     durations = [round(d, 3) for d in durations]
     train = corpus(durations, [[i % 3] if i % 4 else [0, 1, 2] for i in range(len(durations))], classes=3)
-    needs = Needs(primed=True, prime_s=prime, sample_s=prime, reconstructs=True)
+    needs = PrimeRequirements(primed=True, prime_s=prime, sample_s=prime, reconstructs=True)
     plan = EqualDuration(fraction=fraction).plan(train, needs, seed)
     lengths = dict(zip(train.clips["clip_id"], train.clips["duration_s"], strict=True))
     for (_, clip), rows in plan.requests.groupby(["label", "prime_clip"]):

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from augrun.core.errors import AugrunError
-from augrun.generators.base import REQUEST_COLUMNS
-from augrun.policies.base import Needs
+from augrun.generators.requests import REQUEST_COLUMNS, PrimeRequirements
 from augrun.policies.per_recording import PerRecording
 from tests.policies.test_balance import corpus
 
-RECONSTRUCTED = Needs(primed=True, prime_s=None, sample_s=None, reconstructs=True)
-UNPRIMED = Needs(primed=False, prime_s=None, sample_s=2.0)
+RECONSTRUCTED = PrimeRequirements(primed=True, prime_s=None, sample_s=None, reconstructs=True)
+UNPRIMED = PrimeRequirements(primed=False, prime_s=None, sample_s=2.0)
 
 
 def test_every_clip_primes_one_of_its_class() -> None:
@@ -46,7 +45,7 @@ def test_without_primes_as_many_and_units_count() -> None:
 
 def test_a_source_corpus_becomes_every_class() -> None:
     train, source = corpus([4, 1, 3]), corpus([5])
-    needs = Needs(primed=True, prime_s=None, sample_s=None, reconstructs=True, source=source)
+    needs = PrimeRequirements(primed=True, prime_s=None, sample_s=None, reconstructs=True, source=source)
     plan = PerRecording().plan(train, needs, 0)
     assert plan.requests["label"].tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert plan.requests["prime_clip"].tolist() == source.clips["clip_id"].tolist() * 3

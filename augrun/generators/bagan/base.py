@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
-import pandas as pd
 
 from augrun.core.errors import AugrunError, RequestError
 from augrun.core.files import atomic_path, write_bytes
 from augrun.core.job import Job
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
     from torch import Tensor, nn
@@ -204,8 +204,8 @@ class BalancingGAN(Generator):
             write_bytes(job.folder / START, file.getvalue())
         return _read_start(job.folder / START)
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Makes one segment per row of `requests` into `job.folder/features`, a folder of `augrun.features.cache`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Make one segment per request into `job.folder/features`, a folder of `augrun.features.cache`.
 
         A segment is a (frames, bands) matrix in the unit of the train part. It depends on nothing but its label, its
         seed and the model (up to rounding, on the fifteen requests that share its batch).
@@ -216,7 +216,8 @@ class BalancingGAN(Generator):
         from augrun.features.cache import build
         from augrun.generators.bagan.data import Normalisation
 
-        module, settings, latents = self._load(fitted, label_names)
+        requests, fitted, job = inputs.requests, inputs.fitted, inputs.job
+        module, settings, latents = self._load(fitted, inputs.label_names)
         normalisation = Normalisation(**settings["normalisation"])
         place = _place(module, job)
         labels, seeds = requests["label"].astype(int).tolist(), requests["seed"].astype(int).tolist()

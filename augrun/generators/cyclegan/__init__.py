@@ -16,18 +16,17 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from augrun.core.errors import AugrunError
 from augrun.core.files import atomic_path
 from augrun.core.job import Job
-from augrun.features.cache import Features, build
+from augrun.features.cache import build
 from augrun.features.span import Span
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 
 if TYPE_CHECKING:
     from augrun.features.examples import Examples
@@ -66,7 +65,7 @@ class CycleGAN(Generator):
     primed: ClassVar[bool] = True
     reconstructs: ClassVar[bool] = True
     together: ClassVar[bool] = True
-    turns: ClassVar[str] = "source"
+    transforms_role: ClassVar[str] = "source"
     uses: ClassVar[tuple[str, ...]] = ("source",)
     version: ClassVar[int] = 1
 
@@ -136,30 +135,17 @@ class CycleGAN(Generator):
                 torch.save({"widths": training.widths, "forth": of_it, **edges}, file)
         shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
-    def generate(
-        self,
-        requests: pd.DataFrame,
-        label_names: tuple[str, ...],
-        fitted: Path | None,
-        job: Job,
-        primes: Features | None = None,
-        source: Examples | None = None,
-    ) -> None:
-        """Turns each prime into a vector of its request's class, into `job.folder/features`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Transform each prime, a source vector, into one of its request's class; see `Generator.generate`.
 
-        Args:
-            requests: one row a sample.
-            label_names: the classes.
-            fitted: what `fit` left.
-            job: folder and hardware.
-            primes: the source vector of each request, in their order.
-            source: of no effect.
+        The vectors go into the folder `features`.
         """
         import torch
 
         from augrun.core.training.device import device
         from augrun.core.training.stacked import Draws, Perceptrons
 
+        fitted, primes, job = inputs.fitted, inputs.primes, inputs.job
         assert fitted is not None and primes is not None
         model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
         spans = {
@@ -170,7 +156,7 @@ class CycleGAN(Generator):
             network = Perceptrons(model["widths"], Draws([0]), self.slope)
             network.layers.load_state_dict(state)
             networks.append(network.to(where).eval())
-        labels = requests["label"].to_numpy(np.int64)
+        labels = inputs.requests["label"].to_numpy(np.int64)
 
         def compute(group: Sequence[int]) -> list[np.ndarray | AugrunError]:
             rows = spans["source"].apply(primes.select(np.asarray(group)).rows())
@@ -183,7 +169,7 @@ class CycleGAN(Generator):
             return [vector[None] for vector in spans["target"].undo(made)]
 
         groups = [list(range(at, min(at + _AT_ONCE, len(labels)))) for at in range(0, len(labels), _AT_ONCE)]
-        names = requests["sample_id"].tolist()
+        names = inputs.requests["sample_id"].tolist()
         build(job.folder / "features", names, primes.bands, compute, key=fitted.name, groups=groups)
 
 

@@ -24,6 +24,7 @@ from augrun.core.job import Job
 from augrun.corpora.corpus import Corpus
 from augrun.generators.base import Generator, require_sound
 from augrun.generators.ddsp.yin import check_range
+from augrun.generators.requests import GenerationInputs
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
     from augrun.generators.ddsp.analysis import Analysis
@@ -176,14 +177,15 @@ class DDSP(Generator):
         with atomic_path(job.folder / MODEL) as fresh, open(fresh, "wb") as file:
             torch.save(module.state_dict(), file)
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Reconstructs the primes; see `Generator.generate`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Reconstruct the primes; see `Generator.generate`.
 
         A sample is as long as its prime, and depends on nothing but the prime, the request's seed and the model (up to
         rounding, on the fifteen requests that share its batch).
         """
         import torch
 
+        fitted, job = inputs.fitted, inputs.job
         if fitted is None or not (fitted / MODEL).exists():
             raise AugrunError(f"{fitted}: holds no trained ddsp model ({MODEL}). Delete the folder and run again.")
         accelerated = job.hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -191,7 +193,7 @@ class DDSP(Generator):
         module = self.autoencoder()
         module.load_state_dict(torch.load(fitted / MODEL, map_location="cpu", weights_only=True))
         module.eval().to(device)
-        groups = list(self._unmade(requests, job.folder))
+        groups = list(self._unmade(inputs.requests, job.folder))
         for group in _shown(groups, f"{job.title or 'ddsp'}: reconstructing", job.hardware.progress):
             sounds = self._reconstruct(module, group, device, job.hardware.workers)
             for sample_id, seconds, sound in zip(group["sample_id"], group["seconds"], sounds, strict=True):

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 import augrun
 from augrun.core.errors import AugrunError, RequestError
@@ -30,6 +29,7 @@ from augrun.generators.ddsp.yin import check_range
 from augrun.generators.exchange import process
 from augrun.generators.exchange.files import REPLY, REQUESTS, Exchange, write_lines
 from augrun.generators.external import answer
+from augrun.generators.requests import GenerationInputs
 
 if TYPE_CHECKING:  # torch is imported where it is needed; the program is named so that its code counts as this one's
     from augrun.generators.ddsp.analysis import Analysis
@@ -150,15 +150,16 @@ class DDSPMagenta(Generator):
         for name in ("windows", "training"):
             shutil.rmtree(job.folder / name, ignore_errors=True)
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Reconstructs the primes; see `Generator.generate`. A sample depends on its prime, its seed and the model."""
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Reconstruct the primes; see `Generator.generate`. A sample depends on its prime, its seed and the model."""
+        fitted, job = inputs.fitted, inputs.job
         if fitted is None or not (fitted / WEIGHTS).exists():
             raise AugrunError(f"{fitted}: holds no trained ddsp model ({WEIGHTS}). Delete the folder and run again.")
-        exchange = Exchange(job.folder, requests, self.sample_rate)
+        exchange = Exchange(job.folder, inputs.requests, self.sample_rate)
         waiting = exchange.waiting()
         if len(waiting):
             attempt = exchange.ask(
-                waiting, label_names, reconstruct=True, workers=job.hardware.workers, beside=self._fundamental
+                waiting, inputs.label_names, reconstruct=True, workers=job.hardware.workers, beside=self._fundamental
             )
             files = {"requests": str(attempt / REQUESTS), "reply": str(attempt / REPLY)}
             files |= {"fitted": str(fitted), "folder": str(attempt)}

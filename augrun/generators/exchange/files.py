@@ -65,7 +65,7 @@ class Exchange:
 
     Attributes:
         folder: where the samples go.
-        requests: the table, with `augrun.generators.base.REQUEST_COLUMNS`.
+        requests: the table, with `augrun.generators.requests.REQUEST_COLUMNS`.
         sample_rate: Hz, of primes and samples.
         silence_db: a sample whose peak is below this (dB of full scale) is silent.
         tolerance_s: a sample may be shorter than asked by this.

@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import pandas as pd
-
 from augrun.core.errors import AugrunError, RequestError
 from augrun.core.job import Job
 from augrun.corpora.corpus import Corpus
@@ -28,6 +26,7 @@ from augrun.generators.base import Generator
 from augrun.generators.exchange import process
 from augrun.generators.exchange.files import REPLY, REQUESTS, Exchange, manifest, write_lines
 from augrun.generators.programs import example
+from augrun.generators.requests import GenerationInputs
 
 log = logging.getLogger(__name__)
 
@@ -165,21 +164,22 @@ class External(Generator):
         content = {"command": self.fit_command, "seconds": round(time.time() - started, 1)}
         write_lines(job.folder / FITTED, [json.dumps(content)])
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Runs `command` for all samples that are not there yet; see `Generator.generate`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Run `command` for all samples that are not there yet; see `Generator.generate`.
 
         Raises:
             AugrunError: the command failed or took too long, or some of its samples cannot be used.
         """
         if self.program is None and "program" in placeholders(self.command):
             log.info("external: the example program, which goes on with pieces of the prime; yours: generator.program=")
-        exchange = Exchange(job.folder, requests, self.sample_rate, self.silence_db, self.tolerance_s)
+        job = inputs.job
+        exchange = Exchange(job.folder, inputs.requests, self.sample_rate, self.silence_db, self.tolerance_s)
         waiting = exchange.waiting()
         if len(waiting):
             attempt = exchange.ask(
-                waiting, label_names, reconstruct=self.sample_s is None, workers=job.hardware.workers
+                waiting, inputs.label_names, reconstruct=self.sample_s is None, workers=job.hardware.workers
             )
-            values = self._values((fitted or job.folder) / MODEL, attempt, job)
+            values = self._values((inputs.fitted or job.folder) / MODEL, attempt, job)
             values |= {"requests": str(attempt / REQUESTS), "reply": str(attempt / REPLY)}
             answer(exchange, attempt, "external", lambda: self._run(self.command, values, attempt, "external", job))
         exchange.close()

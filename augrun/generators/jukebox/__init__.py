@@ -22,6 +22,7 @@ from augrun.core.errors import AugrunError, RequestError
 from augrun.core.files import atomic_path
 from augrun.core.job import Job
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
     import numpy as np
@@ -164,13 +165,14 @@ class Jukebox(Generator):
         remark = json.loads((self.folder() / "config.json").read_text(encoding="utf-8")).get(REMARK)
         return [str(remark)] if remark else []
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Continues the primes; see `Generator.generate`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Continue the primes; see `Generator.generate`.
 
         A sample lasts exactly `seconds` of its request. A killed run keeps its finished samples, and the windows that
         unfinished batches had got through.
         """
-        songs = self._songs(label_names)
+        requests, job = inputs.requests, inputs.job
+        songs = self._songs(inputs.label_names)
         if not all((job.folder / f"{sample_id}.wav").exists() for sample_id in requests["sample_id"]):
             self._generate(requests, songs, job)
         shutil.rmtree(job.folder / CODES, ignore_errors=True)

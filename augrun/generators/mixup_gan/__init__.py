@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from augrun.core.errors import AugrunError
 from augrun.core.job import Job
-from augrun.features.cache import Features, build
+from augrun.features.cache import build
 from augrun.features.span import Span
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 
 if TYPE_CHECKING:
     from augrun.features.examples import Examples
@@ -89,29 +88,15 @@ class MixupGAN(Generator):
 
         training.train(self, train, jobs)
 
-    def generate(
-        self,
-        requests: pd.DataFrame,
-        label_names: tuple[str, ...],
-        fitted: Path | None,
-        job: Job,
-        primes: Features | None = None,
-    ) -> None:
-        """Makes one vector of each prime, into `job.folder/features`.
-
-        Args:
-            requests: one row a sample.
-            label_names: the classes.
-            fitted: what `fit` left.
-            job: folder and hardware.
-            primes: the recorded vector of each request, in their order.
-        """
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Make one vector of each of `inputs.primes`, into the folder `features`; see `Generator.generate`."""
         import torch
 
         from augrun.core.training.device import device
         from augrun.core.training.stacked import Draws, Perceptrons
         from augrun.generators.mixup_gan.training import MODEL
 
+        fitted, primes, job = inputs.fitted, inputs.primes, inputs.job
         assert fitted is not None and primes is not None
         model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
         span, where = Span(model["low"].numpy(), model["high"].numpy()), device(job.hardware)
@@ -129,5 +114,5 @@ class MixupGAN(Generator):
             return [vector[None] for vector in span.undo(made)]
 
         groups = [list(range(at, min(at + _AT_ONCE, len(rows)))) for at in range(0, len(rows), _AT_ONCE)]
-        names = requests["sample_id"].tolist()
+        names = inputs.requests["sample_id"].tolist()
         build(job.folder / "features", names, primes.bands, compute, key=fitted.name, groups=groups)

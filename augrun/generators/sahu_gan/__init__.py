@@ -19,11 +19,9 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from augrun.core.errors import AugrunError
 from augrun.core.files import atomic_path
@@ -31,6 +29,7 @@ from augrun.core.job import Job
 from augrun.features.cache import build
 from augrun.features.span import Span
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 from augrun.generators.sahu_gan.settings import RADIUS, Prior
 
 if TYPE_CHECKING:
@@ -132,16 +131,10 @@ class PlaneGAN(Generator):
                 torch.save({**known, "generator": own, **span, "centre": centre}, file)
         shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Makes one vector of each request, into `job.folder/features`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Make one vector of each request, into `job.folder/features`; see `Generator.generate`.
 
         A vector depends on nothing but its label, its seed and the model, up to rounding.
-
-        Args:
-            requests: one row a sample.
-            label_names: the classes.
-            fitted: what `fit` left.
-            job: folder and hardware.
 
         Raises:
             AugrunError: the model knows other classes.
@@ -152,6 +145,7 @@ class PlaneGAN(Generator):
         from augrun.core.training.stacked import Draws, Perceptrons
         from augrun.generators.sahu_gan.training import given
 
+        requests, label_names, fitted, job = inputs.requests, inputs.label_names, inputs.fitted, inputs.job
         assert fitted is not None
         model = torch.load(fitted / MODEL, map_location="cpu", weights_only=True)
         if model["classes"] != len(label_names):

@@ -24,6 +24,7 @@ from augrun.core.files import atomic_path, write_bytes
 from augrun.core.job import Job
 from augrun.corpora.corpus import Corpus
 from augrun.generators.base import Generator, require_sound
+from augrun.generators.requests import GenerationInputs
 
 if TYPE_CHECKING:  # torch is imported where it is needed, so that a finished stage does without it
     from augrun.generators.samplernn.data import Quantiser, Windows
@@ -177,8 +178,8 @@ class SampleRNN(Generator):
         picked = validation.select([len(validation) * pick // count for pick in range(count)])
         return picked, -(-self.validation_windows // max(1, count))
 
-    def generate(self, requests: pd.DataFrame, label_names: tuple[str, ...], fitted: Path | None, job: Job) -> None:
-        """Continues the primes; see `Generator.generate`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Continue the primes; see `Generator.generate`.
 
         Samples are made in batches of the same requests however often it is called, and written when their batch is
         whole: a killed generation loses the batch it was at.
@@ -186,7 +187,8 @@ class SampleRNN(Generator):
         from augrun.core.training.device import device
         from augrun.generators.samplernn.sampling import Sampler
 
-        module = self._load(fitted, label_names)
+        requests, label_names, job = inputs.requests, inputs.label_names, inputs.job
+        module = self._load(inputs.fitted, label_names)
         place = device(job.hardware)
         sampler = Sampler(module, self.temperature, self.top_k, place, precision=self.precision)
         unmade = [

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
-import pandas as pd
 
 from augrun.core import audio
 from augrun.core.errors import RequestError
@@ -26,6 +25,7 @@ from augrun.core.job import Job
 from augrun.core.runtime.malloc import keep_memory
 from augrun.corpora.corpus import Corpus
 from augrun.generators.base import Generator
+from augrun.generators.requests import GenerationInputs
 from augrun.generators.signal import transforms as signal_transforms
 from augrun.generators.signal.noise import Background
 
@@ -103,16 +103,8 @@ class Transformed(Generator):
             "Chatziagapi et al. 2019 state no ranges of the transforms; those used are in conf/generator/signal.yaml"
         ]
 
-    def generate(
-        self,
-        requests: pd.DataFrame,
-        label_names: tuple[str, ...],
-        fitted: Path | None,
-        job: Job,
-        noise: Corpus | None = None,
-        music: Corpus | None = None,
-    ) -> None:
-        """Transforms the primes, and leaves `transforms.jsonl` beside them; see `Generator.generate`.
+    def generate(self, inputs: GenerationInputs) -> None:
+        """Transform the primes, and leave `transforms.jsonl` beside them; see `Generator.generate`.
 
         A sample depends on its request and, where it is drawn, on the corpus of background sounds; on no other sample.
 
@@ -120,9 +112,9 @@ class Transformed(Generator):
             AugrunError: a recording cannot be read, or no clip of a corpus of background sounds can be used.
         """
         keep_memory()
-        background = self._background(noise, music)
+        job, background = inputs.job, self._background(inputs)
         account = _Account(job.folder)
-        waiting = [row for row in requests.itertuples(index=False) if not account.has(row.sample_id)]
+        waiting = [row for row in inputs.requests.itertuples(index=False) if not account.has(row.sample_id)]
 
         def work(request: Any) -> None:
             made, rate, line = self.transformed(request, background)
@@ -132,7 +124,7 @@ class Transformed(Generator):
         with ThreadPoolExecutor(max(1, job.hardware.workers), thread_name_prefix="signal") as pool:
             for _ in _shown(pool.map(work, waiting), len(waiting), job):
                 pass
-        _say(account.close(requests["sample_id"]))
+        _say(account.close(inputs.requests["sample_id"]))
 
     def transformed(self, request: Any, background: Sequence[Background]) -> tuple[np.ndarray, int, dict[str, Any]]:
         """The sample of one request.
@@ -170,7 +162,7 @@ class Transformed(Generator):
         line = {"remark": SHORT} if len(sound) < self.window_s * rate else {}
         return change[transform](sound, value, rate, self.window_s), line
 
-    def _background(self, noise: Corpus | None, music: Corpus | None) -> Sequence[Background]:
+    def _background(self, inputs: GenerationInputs) -> Sequence[Background]:
         return ()
 
 
@@ -239,14 +231,14 @@ class Signal(Transformed):
         noise, source = chosen.cut(len(sound), rate, chance)
         return signal_transforms.add_noise(sound, noise, value), source
 
-    def _background(self, noise: Corpus | None, music: Corpus | None) -> Sequence[Background]:
+    def _background(self, inputs: GenerationInputs) -> Sequence[Background]:
         if "background_noise" not in self.transforms:
             return ()
-        if noise is None:
+        if inputs.noise is None:
             raise RequestError("the transform background_noise needs another corpus; give dataset@noise=NAME")
-        given = {"noise": noise, "music": music}
+        given = {"noise": inputs.noise, "music": inputs.music}
         return [
-            Background(corpus, self.min_noise_s, self.silence_db, role)
+            Background(cast(Corpus, corpus), self.min_noise_s, self.silence_db, role)
             for role, corpus in given.items()
             if corpus is not None
         ]
