@@ -1,22 +1,22 @@
 """A multilayer perceptron on vectors, as Bao et al. 2019, section 4.3, and Latif et al. 2020, section 5.1.1, have it.
 
 Several of them, of folds and repeats, are trained as one (`augrun.core.training.stacked`). There is no early stopping:
-neither paper
-has a validation part for it within a corpus, and the last epoch counts.
+neither paper has a validation part for it within a corpus, and the last epoch counts.
 
-Here are its settings; `dnn_training` trains and asks it.
+Its settings are in `settings`, training and prediction in `training`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from augrun.classifiers.base import Classifier
+from augrun.classifiers.dnn.settings import DNNSettings
 from augrun.core.job import Job
 from augrun.core.training.model_files import MODEL
 from augrun.features.cache import Features
@@ -24,24 +24,8 @@ from augrun.features.examples import Examples
 
 
 @dataclass(frozen=True)
-class DNN(Classifier):
-    """Vectors → hidden layers with leaky ReLU and dropout → one logit a class.
-
-    Attributes:
-        hidden: units of each hidden layer.
-        slope: of the leaky ReLU for negative values.
-        dropout: chance of a hidden unit to be left out in training.
-        batch_size: examples of a batch.
-        epochs: passes over the training set.
-        rate: learning rate of Adam.
-    """
-
-    hidden: Sequence[Annotated[int, "[1, inf)"]] = field(default_factory=lambda: [100, 100])
-    slope: Annotated[float, "[0, 1)"] = 0.2
-    dropout: Annotated[float, "[0, 1)"] = 0.2
-    batch_size: Annotated[int, "[1, inf)"] = 64
-    epochs: Annotated[int, "[1, inf)"] = 70
-    rate: Annotated[float, "(0, inf)"] = 1e-5
+class DNN(DNNSettings, Classifier):
+    """Vectors → hidden layers with leaky ReLU and dropout → one logit a class."""
 
     domain: ClassVar[str] = "functionals"
     together: ClassVar[bool] = True

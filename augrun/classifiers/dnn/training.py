@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from augrun.classifiers.dnn import DNN
+from augrun.classifiers.dnn.settings import DNNSettings
 from augrun.core.errors import AugrunError
 from augrun.core.job import Job
 from augrun.core.training import stacked_fit
@@ -26,7 +26,7 @@ FIT = "fit"  # the folder of the checkpoints
 PREDICTED_AT_ONCE = 4096
 
 
-def train_together(settings: DNN, train: Sequence[Examples], jobs: Sequence[Job]) -> None:
+def train_together(settings: DNNSettings, train: Sequence[Examples], jobs: Sequence[Job]) -> None:
     """Trains one network for each training set; see `DNN.fit_together`.
 
     Raises:
@@ -43,7 +43,7 @@ def train_together(settings: DNN, train: Sequence[Examples], jobs: Sequence[Job]
     shutil.rmtree(jobs[0].folder / FIT, ignore_errors=True)  # the checkpoints have served
 
 
-def probabilities(settings: DNN, features: Features, fitted: Path, job: Job) -> np.ndarray:
+def probabilities(settings: DNNSettings, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """Class probabilities, shape (clips, classes), float32."""
     model = load(fitted)
 
@@ -54,14 +54,14 @@ def probabilities(settings: DNN, features: Features, fitted: Path, job: Job) -> 
     return _through(settings, model, features, job, probability, model["widths"][-1])
 
 
-def hidden(settings: DNN, features: Features, fitted: Path, job: Job) -> np.ndarray:
+def hidden(settings: DNNSettings, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """The last hidden layer after its leaky ReLU, shape (clips, hidden units), float32."""
     model = load(fitted)
     return _through(settings, model, features, job, Perceptrons.hidden, model["widths"][-2])
 
 
 def _through(
-    settings: DNN,
+    settings: DNNSettings,
     model: dict[str, Any],
     features: Features,
     job: Job,
@@ -95,7 +95,7 @@ class Training(stacked_fit.Stacked):
     targets: torch.Tensor
     first: torch.Tensor
 
-    def __init__(self, settings: DNN, train: Sequence[Examples], seeds: Sequence[int]) -> None:
+    def __init__(self, settings: DNNSettings, train: Sequence[Examples], seeds: Sequence[int]) -> None:
         sizes = [len(examples) for examples in train]
         super().__init__(sizes, settings.batch_size, settings.epochs, seeds, ["loss"])
         self.rate, self.multilabel = settings.rate, train[0].multilabel

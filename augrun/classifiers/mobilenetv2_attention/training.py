@@ -12,8 +12,8 @@ import torch
 import torchmetrics.functional.classification as tm
 from torch.utils.data import Dataset
 
-from augrun.classifiers.mobilenetv2_attention import MobileNetV2Attention
 from augrun.classifiers.mobilenetv2_attention.network import VECTOR, Network, imagenet_weights, mixup, spec_augment
+from augrun.classifiers.mobilenetv2_attention.settings import MobileNetV2Settings
 from augrun.core.errors import AugrunError
 from augrun.core.job import Job
 from augrun.core.seeding import derive_seed
@@ -29,7 +29,7 @@ MONITOR = "validation/roc_auc_macro"
 PREDICTED_AT_ONCE = 8
 
 
-def train_phases(settings: MobileNetV2Attention, train: Examples, validation: Examples, job: Job) -> None:
+def train_phases(settings: MobileNetV2Settings, train: Examples, validation: Examples, job: Job) -> None:
     """Trains phase after phase, each from the best epoch so far; leaves the model and `history.json`.
 
     Raises:
@@ -64,7 +64,7 @@ def train_phases(settings: MobileNetV2Attention, train: Examples, validation: Ex
     leave(job.folder, {"shape": shape, "state": read_weights(best[1])}, history)
 
 
-def probabilities(settings: MobileNetV2Attention, features: Features, fitted: Path, job: Job) -> np.ndarray:
+def probabilities(settings: MobileNetV2Settings, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """The mean of both heads' probabilities, shape (clips, classes), float32."""
     model = load(fitted)
 
@@ -75,13 +75,13 @@ def probabilities(settings: MobileNetV2Attention, features: Features, fitted: Pa
     return _through(settings, model, features, job, mean, model["shape"]["classes"])
 
 
-def hidden(settings: MobileNetV2Attention, features: Features, fitted: Path, job: Job) -> np.ndarray:
+def hidden(settings: MobileNetV2Settings, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """What the last layers of both heads are given (see `Network.hidden`), shape (clips, 512), float32."""
     return _through(settings, load(fitted), features, job, Network.hidden, 2 * VECTOR)
 
 
 def _through(
-    settings: MobileNetV2Attention,
+    settings: MobileNetV2Settings,
     model: dict[str, Any],
     features: Features,
     job: Job,
@@ -98,7 +98,7 @@ def _through(
     return predict(network, model["state"], of, read_batch, size, PREDICTED_AT_ONCE, job.hardware)
 
 
-def phases_of(settings: MobileNetV2Attention) -> list[tuple[str, int, dict[str, Any]]]:
+def phases_of(settings: MobileNetV2Settings) -> list[tuple[str, int, dict[str, Any]]]:
     """Name, epochs and optimiser of each phase."""
     adam = {"name": "adam", "lr": settings.adam_rate, "attention_lr": settings.attention_rate}
     phases: list[tuple[str, int, dict[str, Any]]] = [("adam", settings.adam_epochs, adam)]
@@ -110,7 +110,7 @@ def phases_of(settings: MobileNetV2Attention) -> list[tuple[str, int, dict[str, 
     return phases
 
 
-def network_of(settings: MobileNetV2Attention, shape: dict[str, Any], pretrained: bool) -> Network:
+def network_of(settings: MobileNetV2Settings, shape: dict[str, Any], pretrained: bool) -> Network:
     """The untrained network; its weights come from torch's global generator, or from ImageNet."""
     sizes = {name: getattr(settings, name) for name in ("frames", "slice_frames", "blocks", "width")}
     network = Network(**shape, **sizes)
@@ -151,7 +151,7 @@ class Training(pl.LightningModule):
     channels_last = True
 
     def __init__(
-        self, network: Network, multilabel: bool, optimizer: dict[str, Any], settings: MobileNetV2Attention
+        self, network: Network, multilabel: bool, optimizer: dict[str, Any], settings: MobileNetV2Settings
     ) -> None:
         super().__init__()
         self.network, self.multilabel, self.optimizer, self.settings = network, multilabel, optimizer, settings

@@ -13,10 +13,9 @@ import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from augrun.classifiers.vgg19 import VGG19
 from augrun.classifiers.vgg19.network import HIDDEN, scaled
 from augrun.classifiers.vgg19.network import VGG19 as Network
-from augrun.classifiers.vgg19.settings import FIT
+from augrun.classifiers.vgg19.settings import FIT, VGG19Settings
 from augrun.core.errors import AugrunError
 from augrun.core.job import Job
 from augrun.core.training.distributed import gathered
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 PREDICTED_AT_ONCE = 64
 
 
-def train_network(settings: VGG19, train: Examples, validation: Examples, job: Job) -> None:
+def train_network(settings: VGG19Settings, train: Examples, validation: Examples, job: Job) -> None:
     """Trains; leaves the model and `history.json`.
 
     Raises:
@@ -55,7 +54,7 @@ def train_network(settings: VGG19, train: Examples, validation: Examples, job: J
     leave(job.folder, {"shape": shape, "state": read_weights(result.best)}, result.history)
 
 
-def probabilities(settings: VGG19, features: Features, fitted: Path, job: Job) -> np.ndarray:
+def probabilities(settings: VGG19Settings, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """Class probabilities, shape (segments, classes), float32."""
     model = load(fitted)
     shape = model["shape"]
@@ -67,13 +66,13 @@ def probabilities(settings: VGG19, features: Features, fitted: Path, job: Job) -
     return _through(settings, model, features, job, probability, shape["classes"])
 
 
-def hidden(settings: VGG19, features: Features, fitted: Path, job: Job) -> np.ndarray:
+def hidden(settings: VGG19Settings, features: Features, fitted: Path, job: Job) -> np.ndarray:
     """The second hidden layer after its ReLU, shape (segments, hidden units), float32."""
     return _through(settings, load(fitted), features, job, Network.hidden, scaled(HIDDEN, settings.width))
 
 
 def _through(
-    settings: VGG19,
+    settings: VGG19Settings,
     model: dict[str, Any],
     features: Features,
     job: Job,
@@ -91,7 +90,7 @@ def _through(
     return predict(network, model["state"], of, read_batch, size, PREDICTED_AT_ONCE, job.hardware)
 
 
-def network_of(settings: VGG19, shape: dict[str, Any]) -> Network:
+def network_of(settings: VGG19Settings, shape: dict[str, Any]) -> Network:
     """The untrained network; its weights come from torch's global generator."""
     given = {name: value for name, value in shape.items() if name != "multilabel"}
     sizes = {name: getattr(settings, name) for name in ("width", "batch_norm", "pooled", "dropout", "shrink")}
@@ -117,7 +116,7 @@ class Training(pl.LightningModule):
 
     channels_last = True
 
-    def __init__(self, network: Network, multilabel: bool, settings: VGG19) -> None:
+    def __init__(self, network: Network, multilabel: bool, settings: VGG19Settings) -> None:
         super().__init__()
         self.network, self.multilabel, self.settings = network, multilabel, settings
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +14,7 @@ from augrun.core.training import stacked_fit
 from augrun.core.training.stacked import Adam, Batches, Draws, Perceptrons
 from augrun.features.examples import Examples
 from augrun.features.span import Span
-
-if TYPE_CHECKING:
-    from augrun.generators.cyclegan import CycleGAN
+from augrun.generators.cyclegan.settings import CycleGANSettings
 
 CURVES = ("cycle", "generator", "discriminator", "classifier")
 
@@ -38,7 +35,9 @@ class Training(stacked_fit.Stacked):
     sources: torch.Tensor
     first: torch.Tensor
 
-    def __init__(self, settings: CycleGAN, train: Sequence[Examples], source: Examples, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, settings: CycleGANSettings, train: Sequence[Examples], source: Examples, seeds: Sequence[int]
+    ) -> None:
         self.classes = train[0].targets.shape[1]
         labels = [part.targets.argmax(axis=1) for part in train]
         counts = [np.bincount(of, minlength=self.classes) for of in labels]

@@ -1,4 +1,4 @@
-"""One window of Jukebox: codes that continue codes, by one of its transformers; `jukebox_sampling` lines windows up.
+"""One window of Jukebox: codes that continue codes, by one of its transformers; `sampling` lines windows up.
 
 The layers and embeddings are those of `transformers.JukeboxPrior`. Its own loop is left out because all samples of a
 batch draw from one generator there; here each code has a number that decides it.

@@ -18,7 +18,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -30,7 +30,7 @@ from augrun.features.cache import build
 from augrun.features.span import Span
 from augrun.generators.base import Generator
 from augrun.generators.requests import GenerationInputs
-from augrun.generators.sahu_gan.settings import RADIUS, Prior
+from augrun.generators.sahu_gan.settings import RADIUS, PlaneGANSettings, Prior
 
 if TYPE_CHECKING:
     from augrun.features.examples import Examples
@@ -41,28 +41,11 @@ _AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class PlaneGAN(Generator):
+class PlaneGAN(PlaneGANSettings, Generator):
     """What the vanilla and the conditional GAN share.
-
-    Attributes:
-        hidden: units of the encoder's hidden layers; the generator has them the other way round.
-        critic: units of the discriminator's hidden layers.
-        code_critic: units of the hidden layers of the discriminator of codes.
-        slope: of the leaky ReLU for negative values.
-        critic_dropout: of the discriminator.
-        generator_steps: updates of the generator for one of the discriminator.
-        batch_size: vectors of a batch.
-        pretraining: passes as an adversarial autoencoder.
-        epochs: passes as a GAN after that.
-        pretraining_rate: Adam's, of encoder, decoder and discriminator of codes.
-        rate: Adam's, of the generator against the discriminator.
-        critic_rate: Adam's, of the discriminator.
-        beta1: of Adam, for whatever competes.
-        sample_s: what a sample counts where seconds are counted.
 
     Class attributes:
         called: its name, in messages.
-        conditional: whether generator and discriminator are told the class.
     """
 
     domain: ClassVar[str] = "functionals"
@@ -71,23 +54,6 @@ class PlaneGAN(Generator):
     together: ClassVar[bool] = True
     version: ClassVar[int] = 1
     called: ClassVar[str]
-    conditional: ClassVar[bool]
-
-    hidden: Sequence[Annotated[int, "[1, inf)"]] = field(default_factory=lambda: [1000, 500])
-    critic: Sequence[Annotated[int, "[1, inf)"]] = field(default_factory=lambda: [100, 100])
-    code_critic: Sequence[Annotated[int, "[1, inf)"]] = field(default_factory=lambda: [100, 100])
-    slope: Annotated[float, "[0, 1)"] = 0.2
-    critic_dropout: Annotated[float, "[0, 1)"] = 0.5
-    generator_steps: Annotated[int, "[1, inf)"] = 2
-    batch_size: Annotated[int, "[1, inf)"] = 64
-    pretraining: Annotated[int, "[0, inf)"] = 200
-    epochs: Annotated[int, "[1, inf)"] = 200
-    pretraining_rate: Annotated[float, "(0, inf)"] = 1e-3
-    rate: Annotated[float, "(0, inf)"] = 1e-4
-    critic_rate: Annotated[float, "(0, inf)"] = 2e-3
-    beta1: Annotated[float, "[0, 1)"] = 0.5
-    prime_s: None = None
-    sample_s: Annotated[float, "(0, inf)"] = 4.5
 
     def notes(self) -> list[str]:
         """What is not known of the paper."""

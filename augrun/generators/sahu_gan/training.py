@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +13,7 @@ from augrun.core.training import stacked_fit
 from augrun.core.training.stacked import Adam, Draws, Perceptrons
 from augrun.features.examples import Examples
 from augrun.features.span import Span
-from augrun.generators.sahu_gan.settings import RADIUS, Prior
-
-if TYPE_CHECKING:
-    from augrun.generators.sahu_gan import PlaneGAN
+from augrun.generators.sahu_gan.settings import RADIUS, PlaneGANSettings, Prior
 
 BEFORE, AFTER = ("reconstruction", "encoder", "code"), ("generator", "discriminator")  # curves of the two phases
 
@@ -40,7 +36,7 @@ class Training(stacked_fit.Stacked):
     means: torch.Tensor
     factors: torch.Tensor
 
-    def __init__(self, settings: PlaneGAN, train: Sequence[Examples], seeds: Sequence[int]) -> None:
+    def __init__(self, settings: PlaneGANSettings, train: Sequence[Examples], seeds: Sequence[int]) -> None:
         sizes, epochs = [len(part) for part in train], settings.pretraining + settings.epochs
         super().__init__(sizes, settings.batch_size, epochs, seeds, [*(BEFORE if settings.pretraining else ()), *AFTER])
         self.settings, self.classes = settings, train[0].targets.shape[1]

@@ -1,6 +1,6 @@
 """Sampling from a trained SampleRNN, one sample at a time, for many sounds at once.
 
-What makes it fast: all sounds go in one batch, through the unrolled steps of `samplernn_steps`. On a processor the
+What makes it fast: all sounds go in one batch, through the unrolled steps of `steps`. On a processor the
 batch is split among threads which do all of its steps alone, as a step is too short to be worth splitting: threads
 that share each product meet ten thousand times a second. On a GPU, frames are CUDA graphs, and the numbers to draw with
 are made while it computes.

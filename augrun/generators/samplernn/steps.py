@@ -4,7 +4,7 @@ The embedding and the first convolution are folded into one table a position, so
 sum of S rows; each tier's upsampling runs once a frame; what is computed lies in place; on a GPU a whole frame of the
 topmost tier, some thousand kernels, is one CUDA graph. At paper size the arithmetic left is 6.8 MFLOP a sample.
 
-Shapes as in samplernn_model: B sounds (rows), C context samples, D units, K classes, Q levels, S samples in a frame.
+Shapes as in `model`: B sounds (rows), C context samples, D units, K classes, Q levels, S samples in a frame.
 """
 
 from __future__ import annotations

@@ -6,44 +6,31 @@ the reconstruction are linear, or neither could be negative, which scaled vector
 
 Several of them, of folds and repeats, are trained as one (`augrun.core.training.stacked`).
 
-Here are its settings; `autoencoder_training` trains it and makes codes.
+Its settings are in `settings`, training and codes in `training`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from augrun.core.job import Job
 from augrun.core.training.model_files import MODEL
 from augrun.features.cache import Features
 from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
+from augrun.reducers.autoencoder.settings import AutoencoderSettings
 from augrun.reducers.base import Reducer
 
 
 @dataclass(frozen=True)
-class Autoencoder(Reducer):
-    """Vectors → hidden layers with ReLU → code → the same layers the other way round → vectors.
-
-    Attributes:
-        dimensions: of the code.
-        hidden: units of the encoder's hidden layers.
-        batch_size: vectors of a batch, mixed and unmixed as they come.
-        epochs: passes over them; the last one counts.
-        rate: learning rate of Adam.
-    """
+class Autoencoder(AutoencoderSettings, Reducer):
+    """Vectors → hidden layers with ReLU → code → the same layers the other way round → vectors."""
 
     together: ClassVar[bool] = True
     version: ClassVar[int] = 1
-
-    dimensions: Annotated[int, "[1, inf)"] = 25
-    hidden: Sequence[Annotated[int, "[1, inf)"]] = field(default_factory=lambda: [1000, 500, 250])
-    batch_size: Annotated[int, "[1, inf)"] = 64
-    epochs: Annotated[int, "[1, inf)"] = 100
-    rate: Annotated[float, "(0, inf)"] = 2e-4
 
     def fit(self, train: Examples, job: Job, mixup: Mixup) -> None:
         """Trains; leaves `model.pt` and `history.json`.

@@ -18,14 +18,14 @@ from augrun.core.training.stacked import Adam, Draws, Perceptrons, replica
 from augrun.features.cache import Features
 from augrun.features.examples import Examples
 from augrun.features.mixup import Mixup
-from augrun.reducers.autoencoder import Autoencoder
+from augrun.reducers.autoencoder.settings import AutoencoderSettings
 
 FIT = "fit"  # the folder of the checkpoints
 
 ENCODED_AT_ONCE = 4096
 
 
-def train_together(settings: Autoencoder, train: Sequence[Examples], jobs: Sequence[Job], mixup: Mixup) -> None:
+def train_together(settings: AutoencoderSettings, train: Sequence[Examples], jobs: Sequence[Job], mixup: Mixup) -> None:
     """Trains one autoencoder for each train part; see `Autoencoder.fit_together`.
 
     Raises:
@@ -68,7 +68,7 @@ class Training(stacked_fit.Stacked):
     vectors: torch.Tensor
     first: torch.Tensor
 
-    def __init__(self, settings: Autoencoder, train: Sequence[Examples], seeds: Sequence[int]) -> None:
+    def __init__(self, settings: AutoencoderSettings, train: Sequence[Examples], seeds: Sequence[int]) -> None:
         sizes = [len(part) for part in train]
         super().__init__(sizes, settings.batch_size, settings.epochs, seeds, ["reconstruction"])
         self.rate = settings.rate
