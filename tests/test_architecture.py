@@ -61,8 +61,6 @@ def test_the_package_holds_fourteen_folders_and_three_files() -> None:
 #: Modules that still name each other.
 CIRCLES = [
     ("augrun.tracking.condition_run", "augrun.tracking.recorder"),
-    ("augrun.reports.tables", "augrun.reports.renderings"),
-    ("augrun.reports.tables", "augrun.reports.html_table"),
 ]
 
 

@@ -16,6 +16,7 @@ from augrun.reports import evidence, grid, produced, quality, report, spectra, v
 from augrun.reports.definition import Definition, cell_name
 from augrun.reports.evidence import Settings
 from augrun.reports.report_parts import Shown
+from augrun.reports.table_files import write_table
 from augrun.reports.tables import DATA, Table, common
 
 #: What a comparison prints.
@@ -67,16 +68,16 @@ def write(
     table = replace(table, footnotes=(*table.footnotes, *_commits(rows)))
     if missing:
         table = _with_missing(table, missing, definition)
-    table.write(tables, stem)
+    write_table(table, tables, stem)
     printed = [tables / f"{stem}.txt"]
     further = []
     differences = evidence.differences(table, f"{name}: differences", settings)
     if differences is not None:
-        differences.write(tables, "differences")
+        write_table(differences, tables, "differences")
     made = [(row, entry["condition"], entry["generated"]) for row, entry in results if entry["generated"]["clips"]]
     if made:
         further.append(_produced(name, made, definition))
-        further[-1].write(tables, "produced")
+        write_table(further[-1], tables, "produced")
         printed.append(tables / "produced.txt")
     judged, measured = (_accounts(rows, file) for file in (LABEL_VALIDITY, QUALITY))
     if judged:

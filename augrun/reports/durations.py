@@ -15,6 +15,7 @@ from augrun.core.files import write_text
 from augrun.corpora.corpus import Corpus
 from augrun.reports import figures
 from augrun.reports.definition import Definition
+from augrun.reports.table_files import write_table
 from augrun.reports.tables import DATA, Row, Table
 
 #: The columns' words for a corpus's parts; None is all of it.
@@ -133,7 +134,7 @@ def write(definition: Definition, measured: Sequence[Measured], folder: Path) ->
     Returns:
         The figures' names.
     """
-    table(definition, measured).write(folder, definition.name)
+    write_table(table(definition, measured), folder, definition.name)
     names = []
     for one in measured:
         content = per_class(one.corpus)

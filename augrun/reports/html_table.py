@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from augrun.reports.html_templates import render
 from augrun.reports.page import document
-
-if TYPE_CHECKING:
-    from augrun.reports.tables import Row, Table
+from augrun.reports.renderings import headings, interval, is_published, legend, spread
+from augrun.reports.tables import NOTHING, Row, Table, shown_p, signed
 
 STYLE = """
 .wide { overflow-x: auto; margin: 0.75rem 0; }
@@ -41,8 +40,6 @@ def fragment(table: Table, caption: bool = True, notes: bool = True) -> str:
         caption: whether its name stands above it.
         notes: whether its footnotes, but for the first, stand below it.
     """
-    from augrun.reports.renderings import headings, is_published, legend
-
     rows = []
     for row in table.rows:
         cells = []
@@ -62,9 +59,6 @@ def _plain(text: str) -> dict[str, Any]:
 
 def _cell(table: Table, row: Row, column: str) -> dict[str, Any]:
     """Return the parts of a cell: mean ± std; below it the interval, the difference from the reference row, its p."""
-    from augrun.reports.renderings import interval, spread
-    from augrun.reports.tables import NOTHING, shown_p, signed
-
     values = row.measured[column]
     if values["mean"] is None:
         return _plain(NOTHING)

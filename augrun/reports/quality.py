@@ -15,6 +15,7 @@ import numpy as np
 
 from augrun.core.files import write_text
 from augrun.reports import figures, renderings
+from augrun.reports.table_files import write_table
 from augrun.reports.tables import Row, Table, provenance
 
 #: What tables and figures call the recorded test clips, measured alike.
@@ -100,7 +101,7 @@ def _row(
 
 def write(made: Table, folder: Path, stem: str = "quality") -> None:
     """Writes `stem.md`, `.csv`, `.tex`, `.json` and `.txt` into `folder`; the last with a line a row, means alone."""
-    made.write(folder, stem)
+    write_table(made, folder, stem)
     means = dict.fromkeys(("std", "n", "ci_low", "ci_high"))
     rows = [replace(row, measured={c: {**values, **means} for c, values in row.measured.items()}) for row in made.rows]
     write_text(folder / f"{stem}.txt", renderings.text(replace(made, rows=tuple(rows))))

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from augrun.core.data_kinds import DATA_KINDS, MIXED
-from augrun.core.files import write_text
 
 MULTILABEL = tuple(
     f"{metric}_{average}" for average in ("macro", "micro") for metric in ("f1_argmax", "f1_val", "pr_auc", "roc_auc")
@@ -263,18 +260,6 @@ class Table:
         width = 1 + len(choices) + len(self.columns) * len(parts)
         writer.writerows([name, *[""] * (width - 1)] for name in self.missing)
         return text.getvalue()
-
-    def write(self, folder: Path, stem: str = "comparison") -> None:
-        """Writes `stem.md`, `.csv`, `.tex`, `.json`, `.txt` and `.html` into `folder`."""
-        from augrun.reports import html_table, renderings
-
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / f"{stem}.md", renderings.markdown(self))
-        write_text(folder / f"{stem}.csv", self.csv())
-        write_text(folder / f"{stem}.tex", renderings.latex(self))
-        write_text(folder / f"{stem}.txt", renderings.text(self))
-        write_text(folder / f"{stem}.html", html_table.page(self))
-        write_text(folder / f"{stem}.json", json.dumps(self.json(), indent=1, ensure_ascii=False) + "\n")
 
 
 def _same(one: Row, other: Row, key: str) -> bool:

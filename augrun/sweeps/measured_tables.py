@@ -23,6 +23,7 @@ from augrun.experiment import checks, samples_only
 from augrun.experiment.role_corpora import RoleCorpora
 from augrun.reports import durations
 from augrun.reports.definition import SWEPT, Definition, RowDefinition
+from augrun.reports.table_files import write_table
 from augrun.reports.tables import FORMATS
 from augrun.sweeps import controls, history, sweep_tables
 
@@ -214,7 +215,8 @@ def _samples(
     missing = [f"Not made here: {problem.splitlines()[0]}" for problem in problems]
     published = {row.name: row.published for row in rows}
     notes = [*missing, *(definition.footnotes if any(published.values()) else ())]
-    produced.table(definition.name, made, published, notes, definition.columns).write(folder, definition.name)
+    table = produced.table(definition.name, made, published, notes, definition.columns)
+    write_table(table, folder, definition.name)
     return problems
 
 
@@ -241,7 +243,7 @@ def _features(
         groups |= {"target": near[0].target} | ({"source": near[0].source} if near[0].source else {})
         groups[f"synthetic, {row.name}"] = near[0].synthetic
     table = feature_means.table(definition.name, found, definition.columns, definition.footnotes)
-    table.write(folder, definition.name)
+    write_table(table, folder, definition.name)
     picture = f"{definition.name}.png"
     feature_means.draw(groups, functionals, folder / picture, f"{DATA[table.data]} Scale: {table.scale}. First fold.")
     return [picture]

@@ -10,6 +10,7 @@ import pytest
 from augrun.core.errors import AugrunError
 from augrun.reports import grid, renderings
 from augrun.reports.definition import Definition
+from augrun.reports.table_files import write_table
 from augrun.reports.tables import DATA
 
 SECTION: dict[str, Any] = {
@@ -142,5 +143,5 @@ def test_cells_on_different_data_are_told_as_mixed(tmp_path: Path) -> None:
     table = grid.table(definition, found)
     assert table.data == "mixed" and table.footnotes[0] == DATA["mixed"]
     assert any("Some rows were measured on a rendered STAND-IN" in note for note in table.footnotes)
-    table.write(tmp_path)
+    write_table(table, tmp_path)
     assert "STAND-IN" in (tmp_path / "comparison.md").read_text()

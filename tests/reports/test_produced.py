@@ -12,6 +12,7 @@ import matplotlib.image
 import pytest
 
 from augrun.reports import produced, renderings, validity
+from augrun.reports.table_files import write_table
 
 MADE: dict[str, Any] = {
     "clips": 392.0,
@@ -80,7 +81,7 @@ def test_published_stands_beside_measured_and_what_means_hide_is_told(tmp_path: 
             "t", [("samplernn", CONDITION, odd), ("copy", CONDITION, {**MADE, "notes": odd["notes"]})]
         ).footnotes
     )
-    table.write(tmp_path, "produced")
+    write_table(table, tmp_path, "produced")
     stored = json.loads((tmp_path / "produced.json").read_text())
     assert stored["rows"][0]["measured"]["Sample type"]["mean"] == "Primed"
     assert stored["rows"][0]["published"]["Hours"] == 8

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from augrun.reports import html_table, renderings
+from augrun.reports.table_files import write_table
 from augrun.reports.tables import MULTILABEL, SINGLE_LABEL, Row, Table
 
 
@@ -258,7 +259,7 @@ def test_trials_that_are_all_one_are_told() -> None:
     ],
 )
 def test_every_rendering_says_which_data(tmp_path: Path, data: str, words: str) -> None:
-    Table.of("t", [("none", result("none", {"uar": 0.5}, data=data))]).write(tmp_path, "table")
+    write_table(Table.of("t", [("none", result("none", {"uar": 0.5}, data=data))]), tmp_path, "table")
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".html", ".json", ".md", ".tex", ".txt"]
     for suffix in ("md", "tex", "txt", "json"):
         text = (tmp_path / f"table.{suffix}").read_text(encoding="utf-8")
@@ -309,7 +310,7 @@ def test_a_table_of_words_has_no_reference_and_no_highlight(highlight: Any, tmp_
     assert [table.reference_of(row) for row in rows] == [None] * 4
     assert [table.difference(row, "difference") for row in rows] == [None] * 4
     assert not any(table.stands_out(row, "difference") for row in rows)
-    table.write(tmp_path)
+    write_table(table, tmp_path)
     for form in (renderings.markdown(table), renderings.latex(table), renderings.text(table), html_table.page(table)):
         assert form.count("+0.100") == 4 and "ifference from" not in form and "reference" not in form
     assert [line["difference mean"] for line in read_csv(table)] == ["+0.100"] * 4
