@@ -13,12 +13,10 @@ from augrun.core.runtime.provenance import commit, provenance
 from augrun.tracking.dataset_inputs import inputs, log_inputs
 from augrun.tracking.descriptions import note
 from augrun.tracking.formatting import curves, flatten, short
-from augrun.tracking.session import TAG_LENGTH, by
+from augrun.tracking.session import NOTE, TAG_LENGTH, Session, run_filter
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-    from augrun.tracking.recorder import Recorder
 
 ATTEMPTS = 5
 
@@ -27,9 +25,9 @@ class Run:
     """A condition's parent run. See `Recorder.running`."""
 
     def __init__(
-        self, recorder: Recorder, fingerprint: str, title: str, names: Mapping[str, str], config: Mapping[str, Any]
+        self, session: Session, fingerprint: str, title: str, names: Mapping[str, str], config: Mapping[str, Any]
     ) -> None:
-        self.recorder, self.fingerprint, self.title = recorder, fingerprint, title
+        self.session, self.fingerprint, self.title = session, fingerprint, title
         self.names, self.config = names, config
         self.commit = commit()
         self.id: str | None = None
@@ -38,12 +36,12 @@ class Run:
     @property
     def client(self) -> MlflowClient:
         """MLflow's client."""
-        return self.recorder.client
+        return self.session.client
 
     def begin(self) -> None:
         """Finds the run, or creates it; marks it RUNNING unless it is complete."""
-        with self.recorder.lock(self.fingerprint):
-            found = self.recorder.search(by(self.fingerprint, "condition"))
+        with self.session.lock(self.fingerprint):
+            found = self.session.search(run_filter(self.fingerprint, "condition"))
             if found:
                 self.id = found[0].info.run_id
                 self.complete = found[0].data.tags.get("augrun.complete") == "true"
@@ -52,13 +50,13 @@ class Run:
                     self.client.update_run(self.id, status="RUNNING")
                 return
             tags = self._tags("condition") | {"augrun.process": process()}
-            created = self.recorder.create(self.title, tags).info.run_id
-            self.id = self.recorder.only(by(self.fingerprint, "condition"), created)
-            self._surviving(lambda run_id: self.recorder.log_new_params(run_id, self._params))
-            self.recorder.describe(self.names)
+            created = self.session.create(self.title, tags).info.run_id
+            self.id = self.session.keep_oldest_run(run_filter(self.fingerprint, "condition"), created)
+            self._surviving(lambda run_id: self.session.log_new_params(run_id, self._params))
+            self.session.describe(self.names)
 
     def _surviving(self, write: Callable[[str], None]) -> None:
-        """Writes to the run; to that which stays, where it has given way to another job's meanwhile (`Recorder.only`).
+        """Writes to the run; to that which stays, where another job has deleted it (`Session.keep_oldest_run`).
 
         Everything can be written twice: what is there already is not added again.
         """
@@ -69,7 +67,7 @@ class Run:
             try:
                 return write(self.id)
             except MlflowException as error:
-                found = self.recorder.search(by(self.fingerprint, "condition"))
+                found = self.session.search(run_filter(self.fingerprint, "condition"))
                 whole = [run.info.run_id for run in found if run.data.tags.get("augrun.complete") == "true"]
                 if whole:
                     self.id = whole[0]
@@ -92,7 +90,7 @@ class Run:
         """Ends the run truthfully, unless another process runs or has finished the same condition."""
         if self.id is None:
             return
-        with self.recorder.lock(self.fingerprint):
+        with self.session.lock(self.fingerprint):
             tags = self.client.get_run(self.id).data.tags
             if tags.get("augrun.complete") == "true":
                 return
@@ -112,18 +110,16 @@ class Run:
         """
         if self.complete:
             return False
-        recorder = self.recorder
-        with recorder.guard("sending a condition"):
+        with self.session.guard("sending a condition"):
             if self.id is None:
                 self.begin()
             assert self.id is not None
-            with recorder.lock(self.fingerprint):
+            with self.session.lock(self.fingerprint):
                 if self.client.get_run(self.id).data.tags.get("augrun.complete") == "true":
                     self.complete = True  # another process, at work on the same condition, was faster
                     return False
                 self._surviving(lambda run_id: self._send(run_id, folder))
                 self.complete = True
-                recorder.sent += 1
         return self.complete
 
     def _send(self, run_id: str, folder: Path) -> None:
@@ -132,18 +128,18 @@ class Run:
         when = int((folder / "results.json").stat().st_mtime * 1000)
         children = {
             (run.data.tags["augrun.fold"], run.data.tags["augrun.trial"]): run.info.run_id
-            for run in self.recorder.search(f"tags.`mlflow.parentRunId` = '{run_id}'")
+            for run in self.session.search(f"tags.`mlflow.parentRunId` = '{run_id}'")
         }
         for entry in results["trials"]:
             fold, trial = str(entry["fold"]), str(entry["trial"])
             child = children.get((fold, trial)) or self._create_child(run_id, entry)
-            self.recorder.log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
+            self.session.log_new_params(child, {key: entry[key] for key in ("fold", "trial", "seed")})
             finals = {f"test/{metric}": value for metric, value in entry["metrics"].items()}
             place = f"fold-{fold}-trial-{trial}.json"
             points = curves(folder / "curves" / place)
             trained = curves(folder / "curves" / f"generator-{place}")
             points += [(f"generator/{name}", value, epoch) for name, value, epoch in trained]
-            self.recorder.log_metrics(child, when, finals, points)
+            self.session.log_metrics(child, when, finals, points)
             self.client.set_terminated(child, status="FINISHED")
         beside = ("validation", "label_validity", "quality")
         summaries = {"test": results["summary"], **{what: results.get(what) or {} for what in beside}}
@@ -154,11 +150,11 @@ class Run:
             for name in ("mean", "std", "ci_low", "ci_high")
         }
         made = {f"generated/{name}": results.get("generated", {}).get(name) for name in ("clips", "seconds")}
-        self.recorder.log_metrics(run_id, when, summary | made, [])
-        self.recorder.log_new_params(run_id, self._params)
+        self.session.log_metrics(run_id, when, summary | made, [])
+        self.session.log_new_params(run_id, self._params)
         log_inputs(self.client, run_id, inputs(read_json(folder / "record.json"), self.config))
-        self.recorder.send_folder(run_id, folder)
-        self.client.set_tag(run_id, "mlflow.note.content", short(note(results, self.config), TAG_LENGTH))
+        self.session.send_folder(run_id, folder)
+        self.client.set_tag(run_id, NOTE, short(note(results, self.config), TAG_LENGTH))
         self.client.set_terminated(run_id, status="FINISHED")
         self.client.set_tag(run_id, "augrun.complete", "true")  # last: without it a repeat sends everything again
 
@@ -170,6 +166,8 @@ class Run:
             "augrun.trial": trial,
             "augrun.process": process(),
         }
-        created = str(self.recorder.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
+        created = str(self.session.create(f"fold-{fold}/trial-{trial}", tags).info.run_id)
         same = {"mlflow.parentRunId": parent, "augrun.fold": fold, "augrun.trial": trial}
-        return self.recorder.only(" AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in same.items()), created)
+        return self.session.keep_oldest_run(
+            " AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in same.items()), created
+        )

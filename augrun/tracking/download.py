@@ -15,8 +15,7 @@ from augrun.core.errors import AugrunError, RequestError
 from augrun.core.files import file_name
 from augrun.tracking import Tracking
 from augrun.tracking.formatting import first_line
-from augrun.tracking.recorder import Recorder
-from augrun.tracking.session import by
+from augrun.tracking.session import Session, run_filter
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -56,8 +55,8 @@ class Source:
 
     def __init__(self, uri: str | None, output: Path) -> None:
         self.output = output.resolve()
-        self.recorder = Recorder(Tracking(None if uri == "default" else uri, "augrun"), self.output)
-        self.uri = self.recorder.uri
+        self.session = Session(Tracking(None if uri == "default" else uri, "augrun"), self.output)
+        self.uri = self.session.uri
         database = self.uri.removeprefix("sqlite:///")
         if database != self.uri and not Path(database).is_file():
             raise RequestError(f"nothing is recorded at {self.uri}; give --tracking http://HOST:PORT or sqlite:///FILE")
@@ -71,7 +70,7 @@ class Source:
         """
         if (folder := self._folder(fingerprint)).is_dir():
             return folder
-        wanted = by(fingerprint, "condition") + " AND tags.`augrun.complete` = 'true'"
+        wanted = run_filter(fingerprint, "condition") + " AND tags.`augrun.complete` = 'true'"
         found = self._search(wanted)
         return self._fetch(found[-1].info.run_id, fingerprint) if found else None
 
@@ -86,7 +85,7 @@ class Source:
 
         with self._asking():
             try:
-                run = self.recorder.client.get_run(run_id)
+                run = self.session.client.get_run(run_id)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
@@ -114,15 +113,15 @@ class Source:
         place = self.output / FOLDER / file_name(run.info.run_id)
         with self._asking():
             place.mkdir(parents=True, exist_ok=True)
-            tables = Path(self.recorder.client.download_artifacts(run.info.run_id, "tables", str(place)))
+            tables = Path(self.session.client.download_artifacts(run.info.run_id, "tables", str(place)))
         when = datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
         return Recorded(tables, when, run.data.tags.get("augrun.commit", "unknown"))
 
     def _search(self, wanted: str) -> list[MlflowRun]:
         """Every run that fits, of all experiments, oldest first."""
         with self._asking():
-            experiments = [one.experiment_id for one in self.recorder.client.search_experiments()]
-            return self.recorder.search(wanted, experiments)
+            experiments = [one.experiment_id for one in self.session.client.search_experiments()]
+            return self.session.search(wanted, experiments)
 
     def _folder(self, fingerprint: str) -> Path:
         return self.output / FOLDER / file_name(fingerprint)
@@ -136,9 +135,9 @@ class Source:
         with self._asking():
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            for item in self.recorder.client.list_artifacts(run_id):
+            for item in self.session.client.list_artifacts(run_id):
                 if item.path not in NOT_WANTED and not item.path.endswith(".html"):
-                    self.recorder.client.download_artifacts(run_id, item.path, str(partial))
+                    self.session.client.download_artifacts(run_id, item.path, str(partial))
             partial.rename(folder)
         return folder
 

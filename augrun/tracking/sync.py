@@ -47,13 +47,15 @@ def sync(folders: Sequence[Path], output: Path, uri: str | None = None) -> str:
         record = read_json(folder / "record.json")
         title = record.get("title") or "/".join(names[key] for key in ("dataset", "generator", "policy", "classifier"))
         recorder = recorder_of(experiment)
-        run = Run(recorder, results["fingerprint"], title, names, config)
+        run = Run(recorder.session, results["fingerprint"], title, names, config)
         run.commit = record.get("commit") or "unknown"
         done = run.log_condition(folder)
         if done and folder.name in compared_to_baseline:
             recorder.add_comparison(folder, compared_to_baseline[folder.name])
         if recorder.problem:
-            raise AugrunError(f"MLflow at {recorder.uri} does not take the runs ({recorder.problem}); try again later")
+            raise AugrunError(
+                f"MLflow at {recorder.session.uri} does not take the runs ({recorder.problem}); try again later"
+            )
         sent, there = sent + done, there + (not done)
     compared = _send_comparisons(output, recorder_of)
     return f"MLflow: {sent} conditions sent, {there} were there already; {compared} comparisons sent"

@@ -14,8 +14,7 @@ from pathlib import Path
 from augrun.core.errors import RequestError
 from augrun.core.runtime.signals import sigterm_raises
 from augrun.tracking import Tracking
-from augrun.tracking.recorder import Recorder
-from augrun.tracking.session import DATABASE
+from augrun.tracking.session import DATABASE, Session
 
 
 def require_port(host: str, port: int) -> None:
@@ -95,5 +94,5 @@ def ui(output: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
     if not database.is_file():
         raise RequestError(f"nothing is recorded in {output} yet; run `augrun` first, or set AUGRUN_OUTPUT")
     require_port(host, port)
-    Recorder(Tracking(), output).reap_everywhere()
+    Session(Tracking(), output).reap_everywhere()
     return serve(database, host, port)

@@ -230,7 +230,7 @@ def test_what_the_store_lacks_comes_from_mlflow(
     # A run by its id, as `augrun reproduce` is given it.
     source = Source("default", output)
     shutil.rmtree(kept)
-    everything = recorder.search("tags.`augrun.kind` LIKE '%'")
+    everything = recorder.session.search("tags.`augrun.kind` LIKE '%'")
     by_kind = {found.data.tags["augrun.kind"]: found for found in everything}
     assert source.run(by_kind["condition"].info.run_id).parent == kept.parent
     child = by_kind["trial"]

@@ -315,10 +315,10 @@ def test_a_server_that_is_down_stops_nothing_and_sync_sends_the_rest(tmp_path: P
     down.add_comparison(folder, comparison)
     down.comparison("sweep", "c0", comparison)
     down.comparison("sweep", "c0", comparison)
-    assert str(down.uri) in down.closing_line()
+    assert str(down.session.uri) in down.closing_line()
     assert "augrun store sync" in down.closing_line()
     with pytest.raises(AugrunError, match=r"does not take the runs .*try again later"):
-        sync.sync([folder], output, down.uri)
+        sync.sync([folder], output, down.session.uri)
 
     assert sync.sync([folder], output) == "MLflow: 1 conditions sent, 0 were there already; 2 comparisons sent"
     assert sync.sync([folder], output) == "MLflow: 0 conditions sent, 1 were there already; 0 comparisons sent"
@@ -463,13 +463,13 @@ def test_an_experiment_says_which_corpora_it_holds_unless_somebody_wrote_otherwi
     recorder(output).prepare()
     assert note() == experiment_note(())
     for name, data in (("iemocap", "published"), ("jamendo_mood", "standin")):
-        recorder(output).describe(NAMES | {"dataset": name, "data": data})
+        recorder(output).session.describe(NAMES | {"dataset": name, "data": data})
     assert "- `iemocap`: the published corpus\n- `jamendo_mood`: a rendered **stand-in**" in note()
     assert "**Some of it on stand-ins, not on real corpora.**" in note().splitlines()[0]
     assert len(note()) < 5000
     its = client(output)
     its.set_experiment_tag(its.get_experiment_by_name("jamendo_mood").experiment_id, "mlflow.note.content", "mine")
-    recorder(output).describe(NAMES | {"dataset": "feel"})
+    recorder(output).session.describe(NAMES | {"dataset": "feel"})
     assert note() == "mine"
 
 
